@@ -1,0 +1,38 @@
+# Every target sets up what it needs; a second run does not install again.
+
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+CARD ?= functional
+
+.PHONY: demo test lint docs setup clean
+
+demo: $(STAMP)
+	@mkdir -p build/demo
+	$(BIN)/tickwire run docs/demo.toml --card $(CARD) --report build/demo/report.html --journal build/demo/journal.twj
+
+test: $(STAMP) lint
+	$(BIN)/python -m pytest --cov --cov-report=term
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m protocol.emit.markdown_table --check docs/*.md
+
+docs: $(STAMP)
+	$(BIN)/python -m protocol.emit.markdown_table docs/*.md
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml
+	@$(SHELL) ./prerequisites.sh "$(PYTHON)"
+	@$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build

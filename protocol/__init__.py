@@ -1,0 +1,1 @@
+"""What two parties agree on, declared once: wires, rings, registers, states, reasons."""
