@@ -1,0 +1,1 @@
+"""Everything that is simulated: the golden reference model, cards and venues."""
