@@ -1,0 +1,1 @@
+"""Simulated exchanges: a matching engine, replay of a recorded day, and generated order flow."""
