@@ -1,0 +1,1 @@
+"""Simulated cards behind the same interface as real ones."""

@@ -1,0 +1,8 @@
+"""The functional card: the card's behaviour without its clock, in plain Python.
+
+It keeps the same rings, registers and wires as the hardware, and says nothing about cycles.
+"""
+
+from sim.card.functional.card import FunctionalCard, Port
+
+__all__ = ["FunctionalCard", "Port"]

@@ -1,0 +1,256 @@
+"""The functional card: stages, registers and rings joined."""
+
+from collections.abc import Callable
+from enum import IntEnum, unique
+
+from kernels.risk import Market
+from protocol import registers, ring
+from protocol.frames import Address, parse_tcp
+from protocol.layout import DecodeError
+from protocol.registers import Register
+from sim.card.functional.feed import FeedPath
+from sim.card.functional.order import Connection, OrderPath
+from sim.card.functional.wire import Wire
+from sw.ring import RingReader, RingWriter
+
+
+@unique
+class Port(IntEnum):
+    """The card's Ethernet ports."""
+
+    FEED_A = 0
+    FEED_B = 1
+    ORDER = 2
+
+
+class FunctionalCard:
+    """A card without a clock of its own: time comes with every call, in ns.
+
+    To the host it is registers and memory (:class:`sw.card.Card`). The wire side is
+    :meth:`receive`, :meth:`advance` and the ``transmit`` callable. Nothing runs before the host has
+    written the rings and set the control register.
+
+    Parameters
+    ----------
+    memory : memoryview
+        Host memory that holds the rings.
+    symbol_count : int
+        Symbol slots, 1 to 65,535.
+    order_count : int
+        Orders that the book can remember.
+    transmit : callable
+        Takes every frame that leaves the order port.
+
+    Raises
+    ------
+    ValueError
+        If a count is out of range.
+    """
+
+    def __init__(
+        self,
+        memory: memoryview,
+        symbol_count: int = 64,
+        order_count: int = 1 << 20,
+        transmit: Callable[[bytes], None] = lambda frame: None,
+    ):
+        if not 0 < symbol_count <= registers.SYMBOLS_MAX:
+            raise ValueError(f"symbol_count must be 1 to 65535, not {symbol_count!r}")
+        if order_count < 1:
+            raise ValueError(f"order_count must be 1 or more, not {order_count!r}")
+        self.memory = memory
+        self._transmit = transmit
+        self._symbol_count = symbol_count
+        self._order_count = order_count
+        self._values: dict[int, int] = {}
+        self._now_ns = 0
+        self._running = False
+        self.reset()
+
+    # The host's side.
+
+    def reset(self) -> None:
+        """Return to the state after power-up: no rings, no symbols, no limits, killed."""
+        self.close()
+        self._values = {r.address(): r.init or 0 for r in registers.REGISTERS if r.count == 1}
+        self._values[registers.SYMBOL_COUNT.address()] = self._symbol_count
+        self._values[registers.ORDER_COUNT.address()] = self._order_count
+        self._frames = [0, 0]
+        self._commands_taken = 0
+        self._last_heartbeat_ns = 0
+        self._running = False
+        self._counters: dict[int, Callable[[], int]] = {
+            registers.CLOCK_NS.address(): lambda: self._now_ns
+        }
+
+    def close(self) -> None:
+        """Let go of the rings' memory."""
+        if self._running:
+            for item in self._rings:
+                item.close()
+        self._running = False
+
+    def read(self, address: int) -> int:
+        """Return a register's 64 bits; 0 where there is none."""
+        counter = self._counters.get(address)
+        return counter() if counter is not None else self._values.get(address, 0)
+
+    def write(self, address: int, value: int) -> None:
+        """Write a register. Nothing happens at read-only addresses."""
+        register = registers.find(address)
+        if register is None or register.access is registers.Access.R:
+            return
+        self._values[address] = value & 0xFFFF_FFFF_FFFF_FFFF
+        if address == registers.CONTROL.address() and value & 1 and not self._running:
+            self._start()
+        elif self._running and address == registers.KILL.address():
+            self._orders.killed = bool(value)
+        elif self._running and address == registers.ORDER_SESSION.address():
+            self._orders.connection = self._handed_over() if value else None
+
+    def _get(self, register: Register, index: int = 0) -> int:
+        return self._values.get(register.address(index), 0)
+
+    def _start(self) -> None:
+        """Take rings, symbols and session from the registers and begin to run."""
+        get = self._get
+        market = RingWriter(self.memory, get(registers.MARKET_BASE), get(registers.MARKET_SLOTS))
+        execution = RingWriter(
+            self.memory, get(registers.EXECUTION_BASE), get(registers.EXECUTION_SLOTS)
+        )
+        self._commands = RingReader(
+            self.memory, get(registers.COMMAND_BASE), get(registers.COMMAND_SLOTS)
+        )
+        self._rings = (market, execution, self._commands)
+        self._wire = Wire(self._on_message, self._on_gap)
+        self._wire.groups = [get(registers.FEED_GROUP, 0), get(registers.FEED_GROUP, 1)]
+        session = get(registers.FEED_SESSION_HIGH) << 64 | get(registers.FEED_SESSION_LOW)
+        self._wire.session = session.to_bytes(16, "little")[:10] if session else b""
+        self._wire.expected = get(registers.FEED_SEQUENCE)
+        self._wire.gap_timeout_ns = get(registers.FEED_GAP_TIMEOUT_NS)
+        self._feed = FeedPath(self._symbol_count, self._order_count, market, self._wire.drops)
+        self._load_symbols()
+        self._orders = OrderPath(
+            self._symbol_count, execution, self._market_of, self._symbol_name, self._transmit
+        )
+        self._orders.killed = bool(get(registers.KILL))
+        self._orders.connection = self._handed_over() if get(registers.ORDER_SESSION) else None
+        self._last_heartbeat_ns = self._now_ns
+        self._running = True
+        self._counters |= self._count_registers()
+
+    def _load_symbols(self) -> None:
+        for index in range(self._symbol_count):
+            stock = self._get(registers.SYMBOL_STOCK, index)
+            if stock:
+                name = stock.to_bytes(8, "little").decode("latin-1").rstrip(" \0")
+                self._feed.configure(index, name, self._get(registers.SYMBOL_LOCATE, index))
+
+    def _handed_over(self) -> Connection:
+        get = self._get
+        return Connection(
+            Address(
+                get(registers.ORDER_LOCAL_MAC).to_bytes(8, "big")[2:],
+                get(registers.ORDER_LOCAL_IP),
+                get(registers.ORDER_LOCAL_PORT),
+            ),
+            Address(
+                get(registers.ORDER_REMOTE_MAC).to_bytes(8, "big")[2:],
+                get(registers.ORDER_REMOTE_IP),
+                get(registers.ORDER_REMOTE_PORT),
+            ),
+            sequence=get(registers.ORDER_SEQUENCE),
+            acknowledgment=get(registers.ORDER_ACKNOWLEDGMENT),
+            firm=get(registers.ORDER_FIRM)
+            .to_bytes(8, "little")[:4]
+            .decode("latin-1")
+            .rstrip(" \0"),
+        )
+
+    def _count_registers(self) -> dict[int, Callable[[], int]]:
+        feed, orders, wire = self._feed, self._orders, self._wire
+        found: dict[int, Callable[[], int]] = {
+            registers.FRAMES_RECEIVED.address(0): lambda: self._frames[0],
+            registers.FRAMES_RECEIVED.address(1): lambda: self._frames[1],
+            registers.MESSAGES_RECEIVED.address(): lambda: feed.message_count,
+            registers.MESSAGES_LOST.address(): lambda: feed.lost_count,
+            registers.BBO_CHANGES.address(): lambda: feed.market.bbo_changes,
+            registers.BBO_CONFLATED.address(): lambda: feed.market.bbo_conflated,
+            registers.MARKET_SKIPPED.address(): lambda: feed.market.skipped,
+            registers.MARKET_HIGH_WATER.address(): lambda: feed.market.high_water,
+            registers.EXECUTION_HIGH_WATER.address(): lambda: orders.high_water,
+            registers.COMMANDS_RECEIVED.address(): lambda: self._commands_taken,
+            registers.ORDERS_SENT.address(): lambda: orders.sent_count,
+            registers.ANSWERS_RECEIVED.address(): lambda: orders.answer_count,
+            registers.HELD_HIGH_WATER.address(): lambda: wire.held_high_water,
+            registers.STALE_SYMBOLS.address(): lambda: feed.stale_count,
+            registers.KILL.address(): lambda: int(orders.killed),
+            registers.ORDER_SESSION.address(): lambda: int(orders.connection is not None),
+        }
+        for register, values in (
+            (registers.DROPS, wire.drops),
+            (registers.DENIALS, orders.denials),
+        ):
+            for index in range(register.count):
+                found[register.address(index)] = _element(values, index)
+        return found
+
+    # The wire's side.
+
+    def receive(self, port: Port, frame: bytes, now_ns: int) -> None:
+        """Take a frame without its FCS from a port."""
+        self.advance(now_ns)
+        if not self._running:
+            return
+        if port is Port.ORDER:
+            try:
+                segment = parse_tcp(frame)
+            except DecodeError:
+                return
+            self._orders.receive(segment, now_ns)
+        else:
+            self._frames[port] += 1
+            self._wire.receive(port, frame, now_ns)
+
+    def advance(self, now_ns: int) -> None:
+        """Let time pass: gaps run out, a silent host is noticed, waiting records are written."""
+        self._now_ns = now_ns
+        if not self._running:
+            return
+        self._wire.advance(now_ns)
+        timeout = self._get(registers.HEARTBEAT_TIMEOUT_NS)
+        if timeout and now_ns - self._last_heartbeat_ns > timeout:
+            self._orders.killed = True
+        self._feed.market.flush()
+        self._orders.take_answers(now_ns)
+
+    def poll_commands(self, now_ns: int) -> int:
+        """Take every command that stands in the ring and can be answered. Returns how many."""
+        self.advance(now_ns)
+        taken = 0
+        while self._running and self._orders.can_answer and (offset := self._commands.poll()) >= 0:
+            record = bytes(self.memory[offset : offset + ring.RECORD_SIZE])
+            self._commands.release()
+            taken += 1
+            if record[0] == ring.RecordType.HEARTBEAT:
+                self._last_heartbeat_ns = now_ns
+            else:
+                self._orders.command(record, now_ns)
+        self._commands_taken += taken
+        return taken
+
+    def _on_message(self, sequence: int, data: bytes) -> None:
+        self._feed.apply(sequence, data, self._now_ns)
+
+    def _on_gap(self, first: int, count: int) -> None:
+        self._feed.lose(first, count, self._now_ns)
+
+    def _market_of(self, index: int) -> Market:
+        return self._feed.market_of(index)
+
+    def _symbol_name(self, index: int) -> str:
+        return self._feed.symbols[index].stock
+
+
+def _element(values: list[int], index: int) -> Callable[[], int]:
+    return lambda: values[index]

@@ -1,0 +1,440 @@
+"""Risk gate and order stage: commands in, OUCH 5.0 over SoupBinTCP over TCP out, answers back."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from kernels.risk import (
+    Exposure,
+    Limits,
+    Market,
+    Order,
+    Rate,
+    counted,
+    deny_reason,
+    filled,
+    opened,
+)
+from protocol import ouch50, ring, soupbintcp
+from protocol.frames import Address, Segment, tcp_frame
+from protocol.ip import TcpFlag
+from protocol.layout import DecodeError, Layout, Value
+from protocol.orders import Side
+from protocol.reasons import DenyReason
+from protocol.ring import LimitsFlag, MassCancelFlag, RecordType
+from sw.ring import RingWriter
+
+ANSWERS_RESERVED = 3
+"""Execution slots kept for every open order: accepted, executed, and its end."""
+
+_SEQUENCE_MASK = 0xFFFF_FFFF
+
+
+@dataclass(slots=True)
+class CardOrder:
+    """What the card remembers of an order that may still execute, in shares."""
+
+    symbol_index: int
+    side: int
+    price: int
+    leaves_qty: int
+    cum_qty: int = 0
+    orig_cl_ord_id: int = 0
+    """For a replacement that is not answered yet: the order that still stands."""
+    reserved_qty: int = 0
+    """Shares it counts as open on top of its original's."""
+
+    @property
+    def buys(self) -> bool:
+        return self.side == Side.BUY
+
+
+@dataclass(slots=True)
+class Connection:
+    """The TCP connection that the host handed over."""
+
+    local: Address
+    remote: Address
+    sequence: int
+    acknowledgment: int
+    firm: str
+    received: bytearray = field(default_factory=bytearray)
+    """Bytes in order that are not yet a whole packet, or have no slot for their answer."""
+
+
+class OrderPath:
+    """The card's half of order entry.
+
+    Every order passes the gate, which asks the same kernels as the host does. All limits come up
+    closed. An order is only sent when slots for its answers are free beyond those reserved for the
+    orders that are open; when a run of partial executions uses them up, the card stops taking
+    bytes from the connection until the host has made room, so that no answer is ever lost.
+
+    Parameters
+    ----------
+    symbol_count : int
+        Symbols.
+    writer : RingWriter
+        The execution ring.
+    market : callable
+        Called with a symbol index; returns what the gate must know of its market.
+    symbol_name : callable
+        Called with a symbol index; returns the 8 characters of an order, or empty for none.
+    send : callable
+        Takes a frame for the venue.
+    """
+
+    def __init__(
+        self,
+        symbol_count: int,
+        writer: RingWriter,
+        market: Callable[[int], Market],
+        symbol_name: Callable[[int], str],
+        send: Callable[[bytes], None],
+    ):
+        self._writer = writer
+        self._market = market
+        self._symbol_name = symbol_name
+        self._send = send
+        self._limits = [Limits()] * symbol_count
+        self._exposures = [Exposure()] * symbol_count
+        self._rate = Rate()
+        self._orders: dict[int, CardOrder] = {}
+        self.connection: Connection | None = None
+        self.killed = True
+        self.denials = [0] * len(DenyReason)
+        self.sent_count = 0
+        self.answer_count = 0
+
+    @property
+    def high_water(self) -> int:
+        return self._writer.high_water
+
+    @property
+    def can_answer(self) -> bool:
+        """Whether a command may be taken: even its denial needs a slot."""
+        return self._writer.free > 0
+
+    # Commands.
+
+    def command(self, record: bytes, now_ns: int) -> None:
+        """Take one record of the command ring."""
+        layout = ring.COMMAND.by_code.get(record[0])
+        if layout is None:
+            return
+        fields = layout.unpack(record)
+        numbers = {name: value for name, value in fields.items() if isinstance(value, int)}
+        if record[0] == RecordType.LIMITS:
+            self._set_limits(numbers)
+            return
+        handler = {
+            RecordType.NEW: self._new,
+            RecordType.REPLACE: self._replace,
+            RecordType.CANCEL: self._cancel,
+            RecordType.MASS_CANCEL: self._mass_cancel,
+        }.get(RecordType(record[0]))
+        if handler is None:
+            return
+        reason = handler(numbers, now_ns)
+        if reason is DenyReason.NONE:
+            self._rate = counted(self._rate, now_ns)
+            self.sent_count += 1
+            self._put(ring.SENT, now_ns, numbers, command_sequence=numbers["sequence"])
+        else:
+            self.denials[reason] += 1
+            self._put(
+                ring.DENIED,
+                now_ns,
+                numbers,
+                command_sequence=numbers["sequence"],
+                reason=reason,
+                command_type=record[0],
+            )
+
+    def _set_limits(self, command: dict[str, int]) -> None:
+        if command["flags"] & LimitsFlag.RATE:
+            self._rate = Rate(command["rate_burst"], command["rate_interval_ns"], self._rate.due_ns)
+        elif command["symbol_index"] < len(self._limits):
+            self._limits[command["symbol_index"]] = Limits(
+                command["qty_max"],
+                command["notional_max"],
+                command["position_max"],
+                command["price_band_bp"],
+            )
+
+    def _gate(self, index: int, order: Order, now_ns: int) -> DenyReason:
+        if self.killed:
+            return DenyReason.KILL_SWITCH
+        if self.connection is None:
+            return DenyReason.SESSION_NOT_READY
+        if index >= len(self._limits) or not self._symbol_name(index):
+            return DenyReason.UNKNOWN_SYMBOL
+        reason = deny_reason(
+            order,
+            self._market(index),
+            self._limits[index],
+            self._exposures[index],
+            self._rate,
+            now_ns,
+        )
+        if reason is DenyReason.NONE:
+            reserved = ANSWERS_RESERVED * (len(self._orders) + 1)
+            if self._writer.free < reserved + 1:
+                return DenyReason.NO_RING_SLOT
+        return reason
+
+    def _new(self, command: dict[str, int], now_ns: int) -> DenyReason:
+        index, side, qty = command["symbol_index"], command["side"], command["order_qty"]
+        order = CardOrder(index, side, command["price"], qty)
+        reason = self._gate(index, Order(order.buys, qty, qty, order.price), now_ns)
+        if reason is not DenyReason.NONE:
+            return reason
+        self._orders[command["cl_ord_id"]] = order
+        self._open(order, qty)
+        self._send_ouch(
+            ouch50.ENTER_ORDER,
+            user_ref_num=command["cl_ord_id"],
+            side=chr(side),
+            quantity=qty,
+            symbol=self._symbol_name(index),
+            price=order.price,
+            time_in_force=chr(command["time_in_force"]),
+            display="Y",
+            capacity="P",
+            inter_market_sweep_eligibility="N",
+            cross_type="N",
+            cl_ord_id=str(command["cl_ord_id"]),
+        )
+        return DenyReason.NONE
+
+    def _replace(self, command: dict[str, int], now_ns: int) -> DenyReason:
+        orig = self._orders.get(command["orig_cl_ord_id"])
+        if orig is None or orig.orig_cl_ord_id:
+            return DenyReason.UNKNOWN_ORDER
+        index, total, price = orig.symbol_index, command["order_qty"], command["price"]
+        added = max(total - orig.cum_qty - orig.leaves_qty, 0)
+        reason = self._gate(index, Order(orig.buys, total, added, price), now_ns)
+        if reason is not DenyReason.NONE:
+            return reason
+        self._orders[command["cl_ord_id"]] = CardOrder(
+            index,
+            orig.side,
+            price,
+            0,
+            orig_cl_ord_id=command["orig_cl_ord_id"],
+            reserved_qty=added,
+        )
+        self._open(orig, added)
+        self._send_ouch(
+            ouch50.REPLACE_ORDER_REQUEST,
+            orig_user_ref_num=command["orig_cl_ord_id"],
+            user_ref_num=command["cl_ord_id"],
+            quantity=total,
+            price=price,
+            time_in_force=chr(command["time_in_force"]),
+            display="Y",
+            inter_market_sweep_eligibility="N",
+            cl_ord_id=str(command["cl_ord_id"]),
+        )
+        return DenyReason.NONE
+
+    def _cancel(self, command: dict[str, int], _now_ns: int) -> DenyReason:
+        """Send a cancel. It lowers risk, so the kill switch and the limits do not stop it."""
+        if self.connection is None:
+            return DenyReason.SESSION_NOT_READY
+        if command["cl_ord_id"] not in self._orders:
+            return DenyReason.UNKNOWN_ORDER
+        self._send_ouch(
+            ouch50.CANCEL_ORDER_REQUEST,
+            user_ref_num=command["cl_ord_id"],
+            quantity=command["order_qty"],
+        )
+        return DenyReason.NONE
+
+    def _mass_cancel(self, command: dict[str, int], _now_ns: int) -> DenyReason:
+        if self.connection is None:
+            return DenyReason.SESSION_NOT_READY
+        every = command["flags"] & MassCancelFlag.ALL_SYMBOLS
+        self._send_ouch(
+            ouch50.MASS_CANCEL_REQUEST,
+            user_ref_num=command["cl_ord_id"],
+            firm=self.connection.firm,
+            symbol="" if every else self._symbol_name(command["symbol_index"]),
+        )
+        return DenyReason.NONE
+
+    def _open(self, order: CardOrder, qty: int) -> None:
+        index = order.symbol_index
+        self._exposures[index] = opened(self._exposures[index], order.buys, qty)
+
+    # Connection.
+
+    def _send_ouch(self, message: ouch50.Message, **values: Value) -> None:
+        packet = soupbintcp.wrap(soupbintcp.UNSEQUENCED_DATA, ouch50.pack(message, values))
+        self._send_segment(TcpFlag.ACK | TcpFlag.PSH, packet)
+
+    def _send_segment(self, flags: TcpFlag, payload: bytes = b"") -> None:
+        link = self.connection
+        if link is None:
+            return
+        self._send(
+            tcp_frame(link.local, link.remote, link.sequence, link.acknowledgment, flags, payload)
+        )
+        link.sequence = (link.sequence + len(payload)) & _SEQUENCE_MASK
+
+    def receive(self, segment: Segment, now_ns: int) -> None:
+        """Take a segment of the connection; those out of order are acknowledged and not used."""
+        link = self.connection
+        if link is None or (
+            (segment.source_ip, segment.source_port) != (link.remote.ip, link.remote.port)
+            or (segment.destination_ip, segment.destination_port)
+            != (link.local.ip, link.local.port)
+        ):
+            return
+        if segment.flags & (TcpFlag.RST | TcpFlag.FIN):
+            self.connection = None
+            return
+        if not segment.payload:
+            return
+        if segment.sequence == link.acknowledgment:
+            link.acknowledgment += len(segment.payload)
+            link.acknowledgment &= _SEQUENCE_MASK
+            link.received += segment.payload
+        self._send_segment(TcpFlag.ACK)
+        self.take_answers(now_ns)
+
+    def take_answers(self, now_ns: int) -> None:
+        """Turn received packets into execution records, as far as there are slots for them."""
+        link = self.connection
+        while link is not None and self._writer.free and len(link.received) >= 3:
+            end = 2 + int.from_bytes(link.received[:2], "big")
+            if len(link.received) < end:
+                return
+            packet = bytes(link.received[:end])
+            del link.received[:end]
+            if packet[2] == soupbintcp.SEQUENCED_DATA.code:
+                self.answer_count += 1
+                self._answer(packet[3:], now_ns)
+            elif packet[2] == soupbintcp.END_OF_SESSION.code:
+                self.connection = link = None
+
+    def _answer(self, data: bytes, now_ns: int) -> None:
+        try:
+            message, values, _ = ouch50.unpack(ouch50.OUTBOUND, data)
+        except DecodeError:
+            return
+        handler = {
+            ouch50.ORDER_ACCEPTED.code: self._accepted,
+            ouch50.ORDER_REPLACED.code: self._replaced,
+            ouch50.ORDER_CANCELED.code: self._canceled,
+            ouch50.ORDER_EXECUTED.code: self._executed,
+            ouch50.REJECTED.code: self._rejected,
+        }.get(message.code)
+        order = self._orders.get(int(values.get("user_ref_num", 0)))
+        if handler is not None and order is not None:
+            handler(order, values, now_ns)
+
+    def _accepted(self, order: CardOrder, values: dict[str, Value], now_ns: int) -> None:
+        self._answered(
+            ring.ACCEPTED,
+            order,
+            values,
+            now_ns,
+            venue_order_id=values["order_reference_number"],
+            price=values["price"],
+            order_qty=values["quantity"],
+            order_state=ord(str(values["order_state"])),
+        )
+        if values["order_state"] == "D":
+            self._end(order, int(values["user_ref_num"]))
+
+    def _replaced(self, order: CardOrder, values: dict[str, Value], now_ns: int) -> None:
+        orig_id = int(values["orig_user_ref_num"])
+        orig = self._orders.pop(orig_id, None)
+        if orig is None:
+            return
+        leaves = int(values["quantity"])
+        self._open(order, leaves - orig.leaves_qty - order.reserved_qty)
+        order.leaves_qty, order.cum_qty = leaves, orig.cum_qty
+        order.orig_cl_ord_id = order.reserved_qty = 0
+        self._answered(
+            ring.REPLACED,
+            order,
+            values,
+            now_ns,
+            venue_order_id=values["order_reference_number"],
+            price=values["price"],
+            leaves_qty=leaves,
+            order_state=ord(str(values["order_state"])),
+            orig_cl_ord_id=orig_id,
+        )
+        if values["order_state"] == "D":
+            self._end(order, int(values["user_ref_num"]))
+
+    def _canceled(self, order: CardOrder, values: dict[str, Value], now_ns: int) -> None:
+        qty = min(int(values["quantity"]), order.leaves_qty)
+        order.leaves_qty -= qty
+        self._open(order, -qty)
+        self._answered(
+            ring.CANCELED,
+            order,
+            values,
+            now_ns,
+            canceled_qty=qty,
+            reason=ord(str(values["reason"])),
+        )
+        if order.leaves_qty == 0:
+            self._end(order, int(values["user_ref_num"]))
+
+    def _executed(self, order: CardOrder, values: dict[str, Value], now_ns: int) -> None:
+        qty, index = int(values["quantity"]), order.symbol_index
+        order.leaves_qty -= qty
+        order.cum_qty += qty
+        self._exposures[index] = filled(self._exposures[index], order.buys, qty)
+        self._answered(
+            ring.EXECUTED,
+            order,
+            values,
+            now_ns,
+            match_number=values["match_number"],
+            last_price=values["price"],
+            last_qty=qty,
+            liquidity_flag=ord(str(values["liquidity_flag"])),
+        )
+        if order.leaves_qty <= 0:
+            self._end(order, int(values["user_ref_num"]))
+
+    def _rejected(self, order: CardOrder, values: dict[str, Value], now_ns: int) -> None:
+        self._answered(ring.REJECTED, order, values, now_ns, reason=values["reason"])
+        self._end(order, int(values["user_ref_num"]))
+
+    def _end(self, order: CardOrder, cl_ord_id: int) -> None:
+        """Forget an order, and the replacement that was under way for it."""
+        self._open(order, -order.leaves_qty - order.reserved_qty)
+        self._orders.pop(cl_ord_id, None)
+        for other_id, other in list(self._orders.items()):
+            if other.orig_cl_ord_id == cl_ord_id:
+                self._end(other, other_id)
+
+    def _answered(
+        self,
+        layout: Layout,
+        order: CardOrder,
+        values: dict[str, Value],
+        now_ns: int,
+        **own: Value,
+    ) -> None:
+        head = {
+            "symbol_index": order.symbol_index,
+            "cl_ord_id": int(values["user_ref_num"]),
+        }
+        self._put(layout, now_ns, head, ts_venue_ns=values["timestamp"], **own)
+
+    def _put(self, layout: Layout, now_ns: int, head: dict[str, int], **own: Value) -> None:
+        self._writer.put(
+            layout.pack(
+                symbol_index=head["symbol_index"],
+                cl_ord_id=head["cl_ord_id"],
+                ts_card_ns=now_ns,
+                **own,
+            )
+        )

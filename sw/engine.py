@@ -1,0 +1,208 @@
+"""The host's path in one place: ring, feed, strategy, order management, risk, ring.
+
+    market ring ──> Feed ──> MarketMaker ──> Oms ──asks──> Risk
+                                 ^             │
+    execution ring ──────────> Oms             └──> command ring
+
+One call of :meth:`Engine.step` takes everything that stands in the rings and acts on it. Time and
+the card are passed in, so that a run can be repeated byte for byte.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from kernels.risk import Limits, Rate
+from protocol import registers, ring
+from protocol.registers import Register
+from protocol.units import NS_PER_SECOND
+from sw.card import Card, identify, write
+from sw.errors import CardError
+from sw.feed import Feed
+from sw.journal import Journal
+from sw.mm import MarketMaker, Quoting
+from sw.oms import Fill, Oms
+from sw.ring import RingReader, RingWriter, ring_size
+from sw.risk import Risk
+
+
+class Symbol(NamedTuple):
+    """A symbol to trade, with its stock locate of the day; 0 lets the card learn it."""
+
+    stock: str
+    locate: int
+
+
+@dataclass(frozen=True, slots=True)
+class OrderSession:
+    """A connection that is logged in, to be handed to the card. Named as in the register map."""
+
+    local_mac: bytes
+    remote_mac: bytes
+    local_ip: int
+    remote_ip: int
+    local_port: int
+    remote_port: int
+    sequence: int
+    acknowledgment: int
+    firm: str
+
+
+@dataclass(frozen=True, slots=True)
+class EngineConfig:
+    """What the engine needs to know before it starts. Times in ns, ring sizes in slots."""
+
+    symbols: Sequence[Symbol]
+    limits: Sequence[Limits]
+    """By symbol index, as the symbols."""
+    rate: Rate
+    quoting: Sequence[Quoting | None]
+    """By symbol index; None for a symbol that is watched but not quoted."""
+    market_slots: int = 4096
+    execution_slots: int = 1024
+    command_slots: int = 1024
+    heartbeat_interval_ns: int = NS_PER_SECOND
+    heartbeat_timeout_ns: int = 3 * NS_PER_SECOND
+    feed_gap_timeout_ns: int = field(default=1_000_000)
+
+    @property
+    def memory_size(self) -> int:
+        """Bytes of host memory that the three rings take."""
+        return sum(map(ring_size, (self.market_slots, self.execution_slots, self.command_slots)))
+
+
+class Engine:
+    """Runs market making on one card.
+
+    Parameters
+    ----------
+    card : Card
+        Refused when it is not one of this register map, or has too few symbols.
+    config : EngineConfig
+        Symbols, limits, quoting.
+    journal : Journal
+        Takes every ring record in and out.
+
+    Raises
+    ------
+    CardError
+        If the card can not be driven.
+    """
+
+    def __init__(self, card: Card, config: EngineConfig, journal: Journal):
+        info = identify(card)
+        count = len(config.symbols)
+        if count > info.symbol_count:
+            raise CardError(f"CARD_TOO_SMALL: symbols={count}, symbol_count={info.symbol_count}")
+        self._card = card
+        self._config = config
+        self._next_heartbeat_ns = 0
+        market, execution, command = self._place_rings()
+        self.feed = Feed(market, count, journal.append)
+        self.risk = Risk(count)
+        self.oms = Oms(command, execution, self.risk, self.feed.quotes, journal.append)
+        self._rings = (market, execution, command)
+        self._makers = {
+            index: MarketMaker(index, quoting, self.feed.quotes[index], self.oms, self.risk)
+            for index, quoting in enumerate(config.quoting)
+            if quoting is not None
+        }
+        self.on_fill: Callable[[Fill], None] | None = None
+
+    def _place_rings(self) -> tuple[RingReader, RingReader, RingWriter]:
+        config, memory = self._config, self._card.memory
+        market = 0
+        execution = market + ring_size(config.market_slots)
+        command = execution + ring_size(config.execution_slots)
+        for register, value in (
+            (registers.MARKET_BASE, market),
+            (registers.MARKET_SLOTS, config.market_slots),
+            (registers.EXECUTION_BASE, execution),
+            (registers.EXECUTION_SLOTS, config.execution_slots),
+            (registers.COMMAND_BASE, command),
+            (registers.COMMAND_SLOTS, config.command_slots),
+        ):
+            write(self._card, register, value)
+        return (
+            RingReader(memory, market, config.market_slots),
+            RingReader(memory, execution, config.execution_slots),
+            RingWriter(memory, command, config.command_slots),
+        )
+
+    def start(self, session: OrderSession, now_ns: int) -> None:
+        """Write symbols, limits and the order session to the card, then release the kill switch."""
+        config, card = self._config, self._card
+        for index, symbol in enumerate(config.symbols):
+            stock = int.from_bytes(symbol.stock.encode("ascii").ljust(8), "little")
+            write(card, registers.SYMBOL_STOCK, stock, index)
+            write(card, registers.SYMBOL_LOCATE, symbol.locate, index)
+        write(card, registers.FEED_GAP_TIMEOUT_NS, config.feed_gap_timeout_ns)
+        write(card, registers.HEARTBEAT_TIMEOUT_NS, config.heartbeat_timeout_ns)
+        self._hand_over(session)
+        write(card, registers.CONTROL, 1)
+        self.risk.limits = list(config.limits)
+        self.risk.rate = config.rate
+        if not self.oms.write_limits(now_ns):
+            raise CardError(f"COMMAND_RING_FULL: slots={config.command_slots}")
+        self._beat(now_ns)
+        write(card, registers.KILL, 0)
+        self.risk.killed = False
+
+    def _hand_over(self, session: OrderSession) -> None:
+        values: tuple[tuple[Register, int], ...] = (
+            (registers.ORDER_LOCAL_MAC, int.from_bytes(session.local_mac, "big")),
+            (registers.ORDER_REMOTE_MAC, int.from_bytes(session.remote_mac, "big")),
+            (registers.ORDER_LOCAL_IP, session.local_ip),
+            (registers.ORDER_REMOTE_IP, session.remote_ip),
+            (registers.ORDER_LOCAL_PORT, session.local_port),
+            (registers.ORDER_REMOTE_PORT, session.remote_port),
+            (registers.ORDER_SEQUENCE, session.sequence),
+            (registers.ORDER_ACKNOWLEDGMENT, session.acknowledgment),
+            (registers.ORDER_FIRM, int.from_bytes(session.firm.encode("ascii").ljust(4), "little")),
+            (registers.ORDER_SESSION, 1),
+        )
+        for register, value in values:
+            write(self._card, register, value)
+
+    def step(self, now_ns: int) -> int:
+        """Take and act on every record that stands in the rings. Returns how many there were.
+
+        Answers come before market data, so that a quote is decided on the newest position. The
+        number of records in one call is bounded by the rings' size, as nothing refills them while
+        the host works in lockstep.
+        """
+        taken = 0
+        moved: set[int] = set()
+        fills: list[Fill] = []
+        while (index := self.oms.poll(fills)) is not None:
+            taken += 1
+            if index != ring.ALL_MARKET:
+                moved.add(index)
+        if self.on_fill is not None:
+            for fill in fills:
+                self.on_fill(fill)
+        while (index := self.feed.poll()) is not None:
+            taken += 1
+            if index != ring.ALL_MARKET:
+                moved.add(index)
+        for index in sorted(moved):
+            if index in self._makers:
+                self._makers[index].on_event(now_ns)
+        if now_ns >= self._next_heartbeat_ns:
+            self._beat(now_ns)
+        return taken
+
+    def _beat(self, now_ns: int) -> None:
+        self.oms.heartbeat(now_ns)
+        self._next_heartbeat_ns = now_ns + self._config.heartbeat_interval_ns
+
+    def stop(self, now_ns: int) -> None:
+        """Stop quoting and ask for the end of every order; answers still have to be polled."""
+        self.risk.killed = True
+        self._makers.clear()
+        self.oms.mass_cancel(now_ns)
+
+    def close(self) -> None:
+        """Let go of the rings' memory."""
+        for item in self._rings:
+            item.close()

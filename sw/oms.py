@@ -1,0 +1,417 @@
+"""Order management: the only publisher on the command ring, and the only reader of the answers.
+
+Risk is asked before anything is published; the card asks again. Order numbers are OUCH UserRefNums:
+they begin with 1 and only grow, so every message can be sent again without harm.
+"""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from kernels.risk import Order as RiskOrder
+from protocol import ring
+from protocol.layout import Layout, Value
+from protocol.orders import (
+    TERMINAL,
+    TRANSITIONS,
+    OrderEvent,
+    OrderState,
+    Side,
+    TimeInForce,
+    after_refusal,
+)
+from protocol.reasons import DenyReason
+from sw.errors import OrderStateError, RingError
+from sw.feed import Quote
+from sw.ring import RingReader, RingWriter
+from sw.risk import Risk
+
+
+@dataclass(slots=True)
+class Order:
+    """One order of ours. Quantities are shares, prices 1e-4 USD; FIX names.
+
+    ``order_qty`` and ``cum_qty`` are those of the whole chain of replacements, as OUCH 5.0 counts
+    them; ``leaves_qty`` is what this order can still execute.
+    """
+
+    cl_ord_id: int
+    symbol_index: int
+    side: Side
+    order_qty: int
+    price: int
+    time_in_force: TimeInForce
+    leaves_qty: int
+    cum_qty: int = 0
+    state: OrderState = OrderState.PENDING_NEW
+    orig: "Order | None" = None
+    """The order that this one replaces."""
+    replacement: "Order | None" = None
+    """The newest order that was to replace this one."""
+    reserved_qty: int = 0
+    """Shares counted as open for a replacement on top of its original's."""
+    venue_order_id: int = 0
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the order can still execute."""
+        return self.state not in TERMINAL
+
+    @property
+    def is_live(self) -> bool:
+        """Whether the order stands at the venue and no request on it is under way."""
+        return self.state in (OrderState.NEW, OrderState.PARTIALLY_FILLED)
+
+
+class Fill(NamedTuple):
+    """One execution of an order of ours."""
+
+    order: Order
+    last_qty: int
+    last_price: int
+
+
+class Oms:
+    """Keeps every order's state, and the exposure in :class:`~sw.risk.Risk` with it.
+
+    Parameters
+    ----------
+    commands : RingWriter
+        The command ring.
+    answers : RingReader
+        The execution ring.
+    risk : Risk
+        Asked before anything is published.
+    quotes : list of Quote
+        The feed's mirror, by symbol index.
+    on_record : callable
+        Called with every record in and out, as the journal wants them.
+
+    Attributes
+    ----------
+    orders : dict of int to Order
+        Every order of the session by number.
+    denials, rejects : Counter
+        By reason.
+    """
+
+    def __init__(
+        self,
+        commands: RingWriter,
+        answers: RingReader,
+        risk: Risk,
+        quotes: list[Quote],
+        on_record: Callable[[bytes], None],
+    ):
+        self._commands = commands
+        self._answers = answers
+        self._risk = risk
+        self._quotes = quotes
+        self._on_record = on_record
+        self._next_id = 1
+        self.orders: dict[int, Order] = {}
+        self.denials: Counter[DenyReason] = Counter()
+        self.rejects: Counter[int] = Counter()
+
+    # Requests of the strategies.
+
+    def submit(
+        self,
+        symbol_index: int,
+        side: Side,
+        order_qty: int,
+        price: int,
+        now_ns: int,
+        time_in_force: TimeInForce = TimeInForce.DAY,
+    ) -> Order:
+        """Send a new order. Returns it in ``PENDING_NEW``, or in ``DENIED``."""
+        order = Order(
+            self._take_id(), symbol_index, side, order_qty, price, time_in_force, order_qty
+        )
+        self.orders[order.cl_ord_id] = order
+        asked = RiskOrder(side is Side.BUY, order_qty, order_qty, price)
+        reason = self._risk.check(symbol_index, asked, self._quotes[symbol_index], now_ns)
+        if reason is DenyReason.NONE and not self._publish(
+            ring.NEW, order, now_ns, price=price, order_qty=order_qty
+        ):
+            reason = DenyReason.NO_RING_SLOT
+        if reason is not DenyReason.NONE:
+            self._deny(order, reason)
+            return order
+        self._risk.open(symbol_index, side is Side.BUY, order_qty)
+        return order
+
+    def replace(self, order: Order, order_qty: int, price: int, now_ns: int) -> Order | None:
+        """Ask for another size and price. Returns the replacement, or None when it was denied.
+
+        ``order_qty`` counts what the chain has executed already, as OUCH 5.0 does. Until the venue
+        answers, the larger of both orders counts as open.
+        """
+        self._step(order, OrderEvent.REPLACE_REQUESTED)
+        leaves = max(order_qty - order.cum_qty, 0)
+        added = max(leaves - order.leaves_qty, 0)
+        replacement = Order(
+            self._take_id(),
+            order.symbol_index,
+            order.side,
+            order_qty,
+            price,
+            order.time_in_force,
+            leaves,
+            orig=order,
+            reserved_qty=added,
+        )
+        asked = RiskOrder(order.side is Side.BUY, order_qty, added, price)
+        quote = self._quotes[order.symbol_index]
+        reason = self._risk.check(order.symbol_index, asked, quote, now_ns)
+        self.orders[replacement.cl_ord_id] = replacement
+        if reason is DenyReason.NONE and not self._publish(
+            ring.REPLACE,
+            replacement,
+            now_ns,
+            price=price,
+            order_qty=order_qty,
+            orig_cl_ord_id=order.cl_ord_id,
+        ):
+            reason = DenyReason.NO_RING_SLOT
+        if reason is not DenyReason.NONE:
+            replacement.reserved_qty = 0
+            self._deny(replacement, reason)
+            return None
+        order.replacement = replacement
+        self._risk.open(order.symbol_index, order.side is Side.BUY, added)
+        return replacement
+
+    def cancel(self, order: Order, now_ns: int) -> bool:
+        """Ask for the end of an order. Returns False when the command ring is full.
+
+        A cancel lowers risk, so nothing but a full ring stops it.
+        """
+        record = ring.CANCEL.pack(
+            cl_ord_id=order.cl_ord_id, symbol_index=order.symbol_index, order_qty=0
+        )
+        if not self._put(record, now_ns):
+            return False
+        self._step(order, OrderEvent.CANCEL_REQUESTED)
+        return True
+
+    def mass_cancel(self, now_ns: int) -> bool:
+        """Ask for the end of every order. Returns False when the command ring is full."""
+        record = ring.MASS_CANCEL.pack(
+            cl_ord_id=self._take_id(),
+            symbol_index=ring.ALL_MARKET,
+            flags=ring.MassCancelFlag.ALL_SYMBOLS,
+        )
+        if not self._put(record, now_ns):
+            return False
+        for order in self.orders.values():
+            if order.is_live:
+                self._step(order, OrderEvent.CANCEL_REQUESTED)
+        return True
+
+    def heartbeat(self, now_ns: int) -> bool:
+        """Tell the card that the host is alive. Returns False when the command ring is full."""
+        return self._put(ring.HEARTBEAT.pack(symbol_index=ring.ALL_MARKET), now_ns)
+
+    def write_limits(self, now_ns: int) -> bool:
+        """Write every symbol's limits and the message rate to the card."""
+        rate = self._risk.rate
+        records = [
+            ring.LIMITS.pack(symbol_index=index, **limits._asdict())
+            for index, limits in enumerate(self._risk.limits)
+        ]
+        records.append(
+            ring.LIMITS.pack(
+                symbol_index=ring.ALL_MARKET,
+                flags=ring.LimitsFlag.RATE,
+                rate_burst=rate.burst,
+                rate_interval_ns=rate.interval_ns,
+            )
+        )
+        return all(self._put(record, now_ns) for record in records)
+
+    # Answers of card and venue.
+
+    @property
+    def command_count(self) -> int:
+        """Commands published so far."""
+        return self._commands.head
+
+    @property
+    def command_high_water(self) -> int:
+        """Most slots of the command ring ever in use."""
+        return self._commands.high_water
+
+    def poll(self, fills: list[Fill]) -> int | None:
+        """Take one answer. Returns the index of the symbol whose orders moved.
+
+        ``None`` when the ring is empty, ``ring.ALL_MARKET`` when no order moved. An execution is
+        appended to ``fills``.
+        """
+        offset = self._answers.poll()
+        if offset < 0:
+            return None
+        record = bytes(self._answers.memory[offset : offset + ring.RECORD_SIZE])
+        self._answers.release()
+        self._on_record(record)
+        layout = ring.EXECUTION.by_code.get(record[0])
+        if layout is None:
+            raise RingError(f"EXECUTION_RECORD_UNKNOWN: type=0x{record[0]:02x}")
+        if layout is ring.SENT:
+            return ring.ALL_MARKET
+        values = layout.unpack(record)
+        if values.get("command_type") == ring.RecordType.MASS_CANCEL:
+            self.denials[DenyReason(int(values["reason"]))] += 1
+            return ring.ALL_MARKET
+        cl_ord_id = int(values["cl_ord_id"])
+        order = self.orders.get(cl_ord_id)
+        if order is None:
+            raise OrderStateError(f"ORDER_UNKNOWN: cl_ord_id={cl_ord_id}")
+        self._apply(record[0], order, values, fills)
+        return order.symbol_index
+
+    def _apply(
+        self, record_type: int, order: Order, values: dict[str, Value], fills: list[Fill]
+    ) -> None:
+        kinds = ring.RecordType
+        if record_type == kinds.ACCEPTED:
+            self._accepted(order, values)
+        elif record_type == kinds.EXECUTED:
+            self._executed(order, int(values["last_qty"]))
+            fills.append(Fill(order, int(values["last_qty"]), int(values["last_price"])))
+        elif record_type == kinds.REPLACED:
+            self._replaced(order, values)
+        elif record_type == kinds.CANCELED:
+            self._canceled(order, int(values["canceled_qty"]))
+        elif record_type == kinds.REJECTED:
+            self.rejects[int(values["reason"])] += 1
+            self._refuse(order, OrderEvent.REJECTED)
+        elif record_type == kinds.DENIED:
+            self._denied(order, values)
+
+    def _accepted(self, order: Order, values: dict[str, Value]) -> None:
+        order.venue_order_id = int(values["venue_order_id"])
+        order.price = int(values["price"])
+        self._step(order, OrderEvent.ACCEPTED)
+        if values["order_state"] == ord("D"):
+            self._canceled(order, order.leaves_qty)
+
+    def _executed(self, order: Order, last_qty: int) -> None:
+        if last_qty > order.leaves_qty:
+            raise OrderStateError(
+                f"ORDER_OVERFILLED: cl_ord_id={order.cl_ord_id}, "
+                f"leaves_qty={order.leaves_qty}, last_qty={last_qty}"
+            )
+        order.leaves_qty -= last_qty
+        order.cum_qty += last_qty
+        self._risk.fill(order.symbol_index, order.side is Side.BUY, last_qty)
+        event = OrderEvent.PARTIALLY_EXECUTED if order.leaves_qty else OrderEvent.EXECUTED
+        self._step(order, event)
+        if event is OrderEvent.EXECUTED:
+            self._drop_replacement(order)
+
+    def _replaced(self, replacement: Order, values: dict[str, Value]) -> None:
+        orig = replacement.orig
+        if orig is None or orig.cl_ord_id != values["orig_cl_ord_id"]:
+            raise OrderStateError(f"ORDER_NOT_A_REPLACEMENT: cl_ord_id={replacement.cl_ord_id}")
+        leaves = int(values["leaves_qty"])
+        buys = replacement.side is Side.BUY
+        opened = leaves - orig.leaves_qty - replacement.reserved_qty
+        self._risk.open(replacement.symbol_index, buys, opened)
+        replacement.cum_qty = orig.cum_qty
+        replacement.leaves_qty = leaves
+        replacement.reserved_qty = orig.leaves_qty = 0
+        self._step(orig, OrderEvent.REPLACED)
+        self._accepted(replacement, values)
+
+    def _canceled(self, order: Order, canceled_qty: int) -> None:
+        canceled_qty = min(canceled_qty, order.leaves_qty)
+        order.leaves_qty -= canceled_qty
+        self._risk.open(order.symbol_index, order.side is Side.BUY, -canceled_qty)
+        if order.leaves_qty:
+            self._step(order, OrderEvent.REDUCED)
+        else:
+            self._step(order, OrderEvent.CANCELED)
+            self._drop_replacement(order)
+
+    def _denied(self, order: Order, values: dict[str, Value]) -> None:
+        reason = DenyReason(int(values["reason"]))
+        if values["command_type"] == ring.RecordType.CANCEL:
+            # The order ended while the cancel was on its way to the card.
+            if order.is_open:
+                self._refuse_request(order, OrderEvent.CANCEL_REFUSED)
+            return
+        self.denials[reason] += 1
+        self._refuse(order, OrderEvent.DENIED)
+
+    # State.
+
+    def _deny(self, order: Order, reason: DenyReason) -> None:
+        self.denials[reason] += 1
+        self._step(order, OrderEvent.DENIED)
+        if order.orig is not None:
+            self._refuse_request(order.orig, OrderEvent.REPLACE_REFUSED)
+        order.leaves_qty = 0
+
+    def _refuse(self, order: Order, event: OrderEvent) -> None:
+        """End an order that was published but refused, and let its original stand."""
+        if not order.is_open:
+            return  # Its original ended first, and took it along.
+        self._step(order, event)
+        buys = order.side is Side.BUY
+        if order.orig is None:
+            self._risk.open(order.symbol_index, buys, -order.leaves_qty)
+        else:
+            self._risk.open(order.symbol_index, buys, -order.reserved_qty)
+            order.reserved_qty = 0
+            self._refuse_request(order.orig, OrderEvent.REPLACE_REFUSED)
+        order.leaves_qty = 0
+
+    def _refuse_request(self, order: Order, event: OrderEvent) -> None:
+        self._step(order, event)
+        order.state = after_refusal(order.cum_qty)
+
+    def _drop_replacement(self, order: Order) -> None:
+        """End the replacement of an order that ended first: the venue ignores it silently.
+
+        [OUCH 5.0: 2.2]
+        """
+        pending = order.replacement
+        if pending is not None and pending.state is OrderState.PENDING_NEW:
+            self._risk.open(order.symbol_index, order.side is Side.BUY, -pending.reserved_qty)
+            pending.reserved_qty = pending.leaves_qty = 0
+            self._step(pending, OrderEvent.REJECTED)
+
+    def _step(self, order: Order, event: OrderEvent) -> None:
+        state = TRANSITIONS.get((order.state, event))
+        if state is None:
+            raise OrderStateError(
+                f"ORDER_EVENT_ILLEGAL: cl_ord_id={order.cl_ord_id}, "
+                f"state={order.state.name}, event={event.name}"
+            )
+        order.state = state
+
+    def _take_id(self) -> int:
+        taken = self._next_id
+        self._next_id += 1
+        return taken
+
+    def _publish(self, layout: Layout, order: Order, now_ns: int, **values: Value) -> bool:
+        record = layout.pack(
+            cl_ord_id=order.cl_ord_id,
+            symbol_index=order.symbol_index,
+            side=order.side,
+            time_in_force=order.time_in_force,
+            **values,
+        )
+        return self._put(record, now_ns)
+
+    def _put(self, record: bytes, now_ns: int) -> bool:
+        if not self._commands.put(record):
+            return False
+        offset = self._commands.last
+        self._on_record(bytes(self._commands.memory[offset : offset + ring.RECORD_SIZE]))
+        if record[0] in ring.ORDER_COMMANDS:
+            self._risk.count_message(now_ns)
+        return True
