@@ -10,8 +10,10 @@ CARD ?= functional
 .PHONY: demo test lint docs setup clean
 
 demo: $(STAMP)
-	@mkdir -p build/demo
-	$(BIN)/tickwire run docs/demo.toml --card $(CARD) --report build/demo/report.html --journal build/demo/journal.twj
+	$(BIN)/tickwire generate build/demo/market.itch50 --symbol TICK --symbol WIRE --symbol RING
+	$(BIN)/tickwire run docs/demo.toml --card $(CARD) \
+		--report build/demo/report.html --journal build/demo/journal.twj
+	@echo "The report with its plots: build/demo/report.html"
 
 test: $(STAMP) lint
 	$(BIN)/python -m pytest --cov --cov-report=term

@@ -29,13 +29,7 @@ IPV4 = Layout(
             ),
             default=0x45,
         ),
-        uint(
-            "Type Of Service",
-            1,
-            1,
-            "Differentiated services and congestion bits.",
-            default=0,
-        ),
+        uint("Type Of Service", 1, 1, "Differentiated services and congestion bits.", default=0),
         uint("Total Length", 2, 2, "Bytes of header and payload."),
         uint("Identification", 4, 2, "Number of the datagram for reassembly.", default=0),
         uint(
@@ -46,12 +40,7 @@ IPV4 = Layout(
             parts=(
                 Part("Dont Fragment", 14, 1, "Must not be fragmented."),
                 Part("More Fragments", 13, 1, "Another fragment follows."),
-                Part(
-                    "Fragment Offset",
-                    0,
-                    13,
-                    "Place of the fragment, in units of 8 bytes.",
-                ),
+                Part("Fragment Offset", 0, 13, "Place of the fragment, in units of 8 bytes."),
             ),
             default=0x4000,
         ),
@@ -71,13 +60,7 @@ UDP = Layout(
         uint("Source Port", 0, 2, "Source port."),
         uint("Destination Port", 2, 2, "Destination port."),
         uint("Length", 4, 2, "Bytes of header and payload."),
-        uint(
-            "Checksum",
-            6,
-            2,
-            "Over pseudo header, header and payload; 0: none made.",
-            default=0,
-        ),
+        uint("Checksum", 6, 2, "Over pseudo header, header and payload; 0: none made.", default=0),
     ),
 )
 
@@ -107,12 +90,7 @@ TCP = Layout(
             2,
             "Header length and control bits.",
             parts=(
-                Part(
-                    "Data Offset",
-                    12,
-                    4,
-                    "Header length in words of 4 bytes, 5 or more.",
-                ),
+                Part("Data Offset", 12, 4, "Header length in words of 4 bytes, 5 or more."),
                 Part("Flags", 0, 8, "Control bits, see TcpFlag."),
             ),
         ),

@@ -149,13 +149,7 @@ OPERATIONAL_HALT = _message(
     "Operational Halt",
     21,
     alpha("Stock", 11, 8, "Symbol."),
-    alpha(
-        "Market Code",
-        19,
-        1,
-        "Market that halted.",
-        {"Q": "Nasdaq", "B": "BX", "X": "PSX"},
-    ),
+    alpha("Market Code", 19, 1, "Market that halted.", {"Q": "Nasdaq", "B": "BX", "X": "PSX"}),
     alpha(
         "Operational Halt Action",
         20,
@@ -226,12 +220,7 @@ ORDER_REPLACE = _message(
     "U",
     "Order Replace",
     35,
-    uint(
-        "Original Order Reference Number",
-        11,
-        8,
-        "Order that is replaced and leaves the book.",
-    ),
+    uint("Original Order Reference Number", 11, 8, "Order that is replaced and leaves the book."),
     uint("New Order Reference Number", 19, 8, "Order that takes its place."),
     uint("Shares", 27, 4, "Shares of the new order."),
     price4("Price", 31, 4, "Limit price."),
@@ -241,13 +230,7 @@ TRADE = _message(
     "Trade",
     44,
     uint("Order Reference Number", 11, 8, "Always 0 since 2010-12-06."),
-    alpha(
-        "Buy Sell Indicator",
-        19,
-        1,
-        "Always B since 2014-07-14.",
-        {"B": "buy", "S": "sell"},
-    ),
+    alpha("Buy Sell Indicator", 19, 1, "Always B since 2014-07-14.", {"B": "buy", "S": "sell"}),
     uint("Shares", 20, 4, "Shares."),
     alpha("Stock", 24, 8, "Symbol."),
     price4("Price", 32, 4, "Price of the trade."),
@@ -270,10 +253,7 @@ CROSS_TRADE = _message(
     ),
 )
 BROKEN_TRADE = _message(
-    "B",
-    "Broken Trade",
-    19,
-    uint("Match Number", 11, 8, "Number of the match, unique for the day."),
+    "B", "Broken Trade", 19, uint("Match Number", 11, 8, "Number of the match, unique for the day.")
 )
 NOII = _message(
     "I",
@@ -286,13 +266,7 @@ NOII = _message(
         27,
         1,
         "Side of the imbalance.",
-        {
-            "B": "buy",
-            "S": "sell",
-            "N": "none",
-            "O": "insufficient orders",
-            "P": "paused",
-        },
+        {"B": "buy", "S": "sell", "N": "none", "O": "insufficient orders", "P": "paused"},
     ),
     alpha("Stock", 28, 8, "Symbol."),
     price4("Far Price", 36, 4, "Hypothetical clearing price of cross orders alone."),
@@ -310,12 +284,7 @@ NOII = _message(
             "A": "extended trading close",
         },
     ),
-    alpha(
-        "Price Variation Indicator",
-        49,
-        1,
-        "Deviation of the near price from the reference.",
-    ),
+    alpha("Price Variation Indicator", 49, 1, "Deviation of the near price from the reference."),
 )
 RPII = _message(
     "N",

@@ -8,11 +8,11 @@ layout, NumPy dtype, Scapy layer, C header, documentation table) is made from it
 
 import re
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, unique
-from functools import cached_property
-from typing import Generic, Literal, TypeAlias, TypeVar
+from functools import cached_property, lru_cache, partial
+from typing import Any, Generic, Literal, TypeAlias, TypeVar
 
 Value: TypeAlias = int | str | bytes
 """What a field holds in Python: an integer, text without its padding, or raw bytes."""
@@ -61,6 +61,7 @@ TEXT = frozenset({Kind.ALPHA, Kind.ALPHA_LEFT})
 RAW = TEXT | {Kind.DIGITS, Kind.BYTES}
 """Kinds that are bytes in the order of the wire; all others are one binary integer."""
 
+_TEXTS_CACHED = 4096
 _STRUCT_CODES = {1: "B", 2: "H", 4: "I", 8: "Q"}
 
 
@@ -113,7 +114,7 @@ class Field:
         """Offset of the first byte behind the field."""
         return self.offset + self.length
 
-    @property
+    @cached_property
     def is_integer(self) -> bool:
         """Whether the bytes are one binary integer."""
         return self.kind not in RAW
@@ -245,12 +246,40 @@ class Layout:
         """Fields whose value is not what the struct gives."""
         return tuple(i for i in self.fields if not i.is_integer or i.length not in _STRUCT_CODES)
 
+    @cached_property
+    def _decoders(self) -> tuple[tuple[str, Callable[[bytes], Value]], ...]:
+        """What makes values of bytes; texts are remembered, as symbols and codes repeat all day."""
+        found: list[tuple[str, Callable[[bytes], Value]]] = []
+        for item in self._decoded:
+            decode: Callable[[bytes], Value] = partial(item.decode, byte_order=self.byte_order)
+            if item.is_integer:
+                signed = item.kind is Kind.SINT
+                decode = partial(int.from_bytes, byteorder=self.byte_order, signed=signed)
+            elif item.kind is not Kind.BYTES:
+                decode = lru_cache(_TEXTS_CACHED)(decode)
+            found.append((item.name, decode))
+        return tuple(found)
+
+    @cached_property
+    def _defaults(self) -> dict[str, Value]:
+        return {i.name: i.default for i in self.fields if i.default is not None}
+
     def pack(self, values: Mapping[str, Value] = {}, /, **more: Value) -> bytes:
         """Return the bytes for values given by field name.
 
         Raises :class:`EncodeError` for a missing, unknown or unfitting value.
         """
-        given = {**values, **more}
+        given = {**self._defaults, **values, **more}
+        try:
+            if len(given) == len(self.fields):
+                for item in self._decoded:
+                    given[item.name] = item.encode(given[item.name], self.byte_order)
+                return self.struct.pack(*(given[name] for name in self.by_name))
+        except (KeyError, struct.error, EncodeError):
+            pass  # Said below, field by field.
+        return self._pack_by_field({**values, **more})
+
+    def _pack_by_field(self, given: dict[str, Value]) -> bytes:
         parts = []
         for item in self.fields:
             value = given.pop(item.name, item.default)
@@ -264,20 +293,20 @@ class Layout:
             raise EncodeError(f"{self.title}: no field {', '.join(sorted(given))}")
         return b"".join(parts)
 
-    def unpack(self, data: bytes | bytearray | memoryview, offset: int = 0) -> dict[str, Value]:
+    def unpack(self, data: bytes | bytearray | memoryview, offset: int = 0) -> dict[str, Any]:
         """Return every field's value by name, reading from ``offset``.
 
-        Raises :class:`DecodeError` when ``data`` ends too early.
+        Numbers are ``int``, texts ``str``, what is neither ``bytes``. Raises
+        :class:`DecodeError` when ``data`` ends too early.
         """
         if len(data) - offset < self.size:
             raise DecodeError(
-                f"{self.title} needs {self.size} bytes, {max(len(data) - offset, 0)} remain",
-                offset,
+                f"{self.title} needs {self.size} bytes, {max(len(data) - offset, 0)} remain", offset
             )
         values = dict(zip(self.by_name, self.struct.unpack_from(data, offset), strict=True))
         try:
-            for item in self._decoded:
-                values[item.name] = item.decode(values[item.name], self.byte_order)
+            for name, decode in self._decoders:
+                values[name] = decode(values[name])
         except DecodeError as error:
             raise DecodeError(f"{self.title}: {error}", offset + error.offset) from None
         return values

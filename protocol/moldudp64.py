@@ -18,12 +18,7 @@ HEADER = Layout(
     (
         _SESSION,
         uint("Sequence Number", 10, 8, "Number of the packet's first message."),
-        uint(
-            "Message Count",
-            18,
-            2,
-            "Messages in it; 0 heartbeat, 0xFFFF end of session.",
-        ),
+        uint("Message Count", 18, 2, "Messages in it; 0 heartbeat, 0xFFFF end of session."),
     ),
 )
 
@@ -31,14 +26,7 @@ BLOCK = Layout(
     "Message Block",
     CLAUSE,
     2,
-    (
-        uint(
-            "Message Length",
-            0,
-            2,
-            "Bytes that follow, this field not included; may be 0.",
-        ),
-    ),
+    (uint("Message Length", 0, 2, "Bytes that follow, this field not included; may be 0."),),
 )
 
 REQUEST = Layout(

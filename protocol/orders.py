@@ -90,12 +90,7 @@ def _transitions() -> dict[tuple[OrderState, OrderEvent], OrderState]:
     for live in (state.NEW, state.PARTIALLY_FILLED):
         table[live, event.REPLACE_REQUESTED] = state.PENDING_REPLACE
         table[live, event.CANCEL_REQUESTED] = state.PENDING_CANCEL
-    for open_ in (
-        state.NEW,
-        state.PARTIALLY_FILLED,
-        state.PENDING_REPLACE,
-        state.PENDING_CANCEL,
-    ):
+    for open_ in (state.NEW, state.PARTIALLY_FILLED, state.PENDING_REPLACE, state.PENDING_CANCEL):
         table[open_, event.EXECUTED] = state.FILLED
         table[open_, event.CANCELED] = state.CANCELED
     # A refused request leads back to a live state: which of the two says `after_refusal`.

@@ -143,12 +143,7 @@ def _inbound(code: str, title: str, size: int, appendage: Appendage, *fields: Fi
 
 def _outbound(code: str, title: str, size: int, appendage: Appendage, *fields: Field) -> Message:
     return _inbound(
-        code,
-        title,
-        size,
-        appendage,
-        timestamp("Timestamp", 1, 8, "Time of the event."),
-        *fields,
+        code, title, size, appendage, timestamp("Timestamp", 1, 8, "Time of the event."), *fields
     )
 
 
@@ -239,12 +234,7 @@ ENABLE_ORDER_ENTRY_REQUEST = _inbound(
     uint("UserRefNum", 1, 4, "Order number of ours, strictly increasing."),
     alpha("Firm", 5, 4, "Firm."),
 )
-ACCOUNT_QUERY_REQUEST = _inbound(
-    "Q",
-    "Account Query Request",
-    1,
-    Appendage.OPTIONAL,
-)
+ACCOUNT_QUERY_REQUEST = _inbound("Q", "Account Query Request", 1, Appendage.OPTIONAL)
 
 # Outbound: from Nasdaq to us, in SoupBinTCP Sequenced Data packets.
 
@@ -404,11 +394,7 @@ ORDER_RESTATED = _outbound(
     Appendage.ALWAYS,
     uint("UserRefNum", 9, 4, "Order number of ours, strictly increasing."),
     alpha(
-        "Reason",
-        13,
-        1,
-        "Reason.",
-        {"R": "refresh of display", "P": "update of displayed price"},
+        "Reason", 13, 1, "Reason.", {"R": "refresh of display", "P": "update of displayed price"}
     ),
 )
 MASS_CANCEL_RESPONSE = _outbound(
@@ -481,10 +467,7 @@ OUTBOUND = Family(
 )
 
 APPENDAGE_LENGTH = Layout(
-    "Appendage Length",
-    CLAUSE,
-    2,
-    (uint("Appendage Length", 0, 2, "Bytes of options."),),
+    "Appendage Length", CLAUSE, 2, (uint("Appendage Length", 0, 2, "Bytes of options."),)
 )
 TAG_VALUE = Layout(
     "Tag Value",
@@ -533,9 +516,7 @@ OPTIONS: Mapping[int, Field] = {
 
 
 def pack(
-    message: Message,
-    values: Mapping[str, Value],
-    options: Sequence[tuple[int, Value]] = (),
+    message: Message, values: Mapping[str, Value], options: Sequence[tuple[int, Value]] = ()
 ) -> bytes:
     """Return a whole message. ``options`` are pairs of tag and value, in the order of the wire.
 

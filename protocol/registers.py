@@ -65,11 +65,7 @@ SYMBOL_TABLE_STRIDE = 16
 
 IDENTITY_REGISTER = Register("Identity", 0x000, _R, "`TICKWIRE` in ASCII.", IDENTITY)
 VERSION = Register(
-    "Version",
-    0x008,
-    _R,
-    "Major in bits 31:16, minor in 15:0.",
-    VERSION_MAJOR << 16 | VERSION_MINOR,
+    "Version", 0x008, _R, "Major in bits 31:16, minor in 15:0.", VERSION_MAJOR << 16 | VERSION_MINOR
 )
 SYMBOL_COUNT = Register("Symbol Count", 0x010, _R, "Symbol slots.", None)
 ORDER_COUNT = Register("Order Count", 0x018, _R, "Orders that the book can remember.", None)
@@ -77,10 +73,7 @@ CLOCK_NS = Register("Clock Ns", 0x020, _R, "Card time.", None)
 CONTROL = Register("Control", 0x028, _RW, "Bit 0: the card runs.")
 KILL = Register("Kill", 0x030, _RW, "1: no order leaves. Set after reset.", 1)
 HEARTBEAT_TIMEOUT_NS = Register(
-    "Heartbeat Timeout Ns",
-    0x038,
-    _RW,
-    "Longest silence of the host; then KILL is set. 0: never.",
+    "Heartbeat Timeout Ns", 0x038, _RW, "Longest silence of the host; then KILL is set. 0: never."
 )
 
 MARKET_BASE = Register("Market Base", 0x080, _RW, "Place of the market ring in host memory.")
@@ -91,30 +84,16 @@ COMMAND_BASE = Register("Command Base", 0x0A0, _RW, "Place of the command ring."
 COMMAND_SLOTS = Register("Command Slots", 0x0A8, _RW, "Its slots, a power of two.")
 
 FEED_SESSION_LOW = Register(
-    "Feed Session Low",
-    0x100,
-    _RW,
-    "Bytes 0 to 7 of the MoldUDP64 session, first in bits 7:0.",
+    "Feed Session Low", 0x100, _RW, "Bytes 0 to 7 of the MoldUDP64 session, first in bits 7:0."
 )
 FEED_SESSION_HIGH = Register(
-    "Feed Session High",
-    0x108,
-    _RW,
-    "Bytes 8 and 9. With all ten zero the first one seen is taken.",
+    "Feed Session High", 0x108, _RW, "Bytes 8 and 9. With all ten zero the first one seen is taken."
 )
 FEED_SEQUENCE = Register(
-    "Feed Sequence",
-    0x110,
-    _RW,
-    "Next sequence number; written before start. 0: the first seen.",
-    1,
+    "Feed Sequence", 0x110, _RW, "Next sequence number; written before start. 0: the first seen.", 1
 )
 FEED_GAP_TIMEOUT_NS = Register(
-    "Feed Gap Timeout Ns",
-    0x118,
-    _RW,
-    "How long a gap may wait for the other line.",
-    1_000_000,
+    "Feed Gap Timeout Ns", 0x118, _RW, "How long a gap may wait for the other line.", 1_000_000
 )
 FEED_GROUP = Register(
     "Feed Group",
@@ -134,10 +113,7 @@ ORDER_SEQUENCE = Register("Order Sequence", 0x1B0, _RW, "Next TCP sequence numbe
 ORDER_ACKNOWLEDGMENT = Register("Order Acknowledgment", 0x1B8, _RW, "Next TCP byte to receive.")
 ORDER_FIRM = Register("Order Firm", 0x1C8, _RW, "Firm, 4 characters, first in bits 7:0.")
 ORDER_SESSION = Register(
-    "Order Session",
-    0x1C0,
-    _RW,
-    "1: the connection is logged in and handed to the card.",
+    "Order Session", 0x1C0, _RW, "1: the connection is logged in and handed to the card."
 )
 
 FRAMES_RECEIVED = Register("Frames Received", 0x200, _R, "Frames on each port.", count=2)

@@ -70,27 +70,21 @@ def _record(record_type: RecordType, title: str, clause: str, *fields: Field) ->
     head = (
         uint("Record Type", 0, 1, f"`0x{record_type:02x}`", default=int(record_type)),
         uint("Flags", 1, 1, "See the flags of this record.", default=0),
-        uint(
-            "Symbol Index",
-            2,
-            2,
-            "Dense index of the symbol; 0xffff for none.",
-            default=0,
-        ),
+        uint("Symbol Index", 2, 2, "Dense index of the symbol; 0xffff for none.", default=0),
         fields[0] if fields and fields[0].offset == 4 else _reserved(4, 8),
-        uint(
-            "Ts Card Ns",
-            8,
-            8,
-            "Card time: when the card made or took the record.",
-            default=0,
-        ),
+        _made_at(record_type),
     )
     own = tuple(item for item in fields if item.offset >= 16)
     end = own[-1].end if own else 16
     padding = (_reserved(end, 56),) if end < 56 else ()
     tail = (uint("Sequence", 56, 8, "Number of the record in its ring, from 1.", default=0),)
     return Layout(title, clause, RECORD_SIZE, head + own + padding + tail, "little", record_type)
+
+
+def _made_at(record_type: RecordType) -> Field:
+    if record_type >> 4 == 3:
+        return uint("Ts Host Ns", 8, 8, "Host time: when the host made the record.", default=0)
+    return uint("Ts Card Ns", 8, 8, "Card time: when the card made the record.", default=0)
 
 
 def _reserved(start: int, end: int) -> Field:
@@ -116,13 +110,7 @@ BBO = _record(
     uint("Bid Orders", 48, 2, "Orders at the best bid."),
     uint("Ask Orders", 50, 2, "Orders at the best ask."),
     uint("Stale Reason", 52, 1, "StaleReason, 0 when the book is exact.", default=0),
-    uint(
-        "Trading State",
-        53,
-        1,
-        "ITCH trading state: `H`, `P`, `Q` or `T`; 0 unknown.",
-        default=0,
-    ),
+    uint("Trading State", 53, 1, "ITCH trading state: `H`, `P`, `Q` or `T`; 0 unknown.", default=0),
 )
 TRADE = _record(
     RecordType.TRADE,
@@ -132,12 +120,7 @@ TRADE = _record(
     uint("Ts Feed Ns", 16, 8, "Time in the message."),
     uint("Feed Sequence", 24, 8, "MoldUDP64 sequence number of the message."),
     Field("Last Price", 32, 4, Kind.PRICE4, "Price (FIX 31)."),
-    uint(
-        "Side",
-        36,
-        1,
-        "Side of the resting order: `B` or `S`; 0 in a cross or hidden trade.",
-    ),
+    uint("Side", 36, 1, "Side of the resting order: `B` or `S`; 0 in a cross or hidden trade."),
     uint("Match Type", 37, 1, "ITCH message type: `E`, `C`, `P` or `Q`."),
     _reserved(38, 40),
     uint("Match Number", 40, 8, "ITCH match number."),
@@ -265,12 +248,7 @@ CANCEL = _record(
     "Cancel Command",
     CLAUSE,
     _cl_ord_id(),
-    uint(
-        "Order Qty",
-        16,
-        4,
-        "Shares that may execute in total after the cancel; 0 cancels all.",
-    ),
+    uint("Order Qty", 16, 4, "Shares that may execute in total after the cancel; 0 cancels all."),
 )
 MASS_CANCEL = _record(RecordType.MASS_CANCEL, "Mass Cancel Command", CLAUSE, _cl_ord_id())
 LIMITS = _record(
@@ -279,20 +257,8 @@ LIMITS = _record(
     CLAUSE,
     uint("Qty Max", 4, 4, "Most shares in one order.", default=0),
     uint("Notional Max", 16, 8, "Most value of one order, 1e-4 USD.", default=0),
-    uint(
-        "Position Max",
-        24,
-        4,
-        "Most shares long or short, open orders counted.",
-        default=0,
-    ),
-    uint(
-        "Price Band Bp",
-        28,
-        4,
-        "Furthest from the mid, in basis points of it.",
-        default=0,
-    ),
+    uint("Position Max", 24, 4, "Most shares long or short, open orders counted.", default=0),
+    uint("Price Band Bp", 28, 4, "Furthest from the mid, in basis points of it.", default=0),
     uint("Rate Burst", 32, 4, "With RATE: most messages at once.", default=0),
     uint("Rate Interval Ns", 36, 4, "With RATE: time that earns one message.", default=0),
 )

@@ -40,11 +40,7 @@ LOGIN_REJECTED = _packet(
     "J",
     "Login Rejected",
     alpha(
-        "Reject Reason Code",
-        3,
-        1,
-        "Why.",
-        {"A": "not authorized", "S": "session not available"},
+        "Reject Reason Code", 3, 1, "Why.", {"A": "not authorized", "S": "session not available"}
     ),
 )
 SEQUENCED_DATA = _packet("S", "Sequenced Data")

@@ -235,3 +235,10 @@ def test_parts_lie_inside_their_field_and_do_not_overlap():
             assert all(0 <= bit < 8 * item.length for bit in used)
             found += len(item.parts)
     assert found == 10
+
+
+def test_signed_integers_of_odd_size_keep_their_sign():
+    fields = (Field("Offset", 0, 3, Kind.SINT, ""), Field("Size", 3, 3, Kind.UINT, ""))
+    for order, values in [("big", (-2, 16_777_214)), ("little", (-65_537, 16_711_679))]:
+        layout = Layout("Odd", "", 6, fields, byte_order=order)
+        assert tuple(layout.unpack(b"\xff\xff\xfe" * 2).values()) == values

@@ -27,7 +27,8 @@ def test_record_begins_with_the_common_head(record):
     assert head["record_type"] == (0, 1)
     assert head["flags"] == (1, 1)
     assert head["symbol_index"] == (2, 2)
-    assert head["ts_card_ns"] == (8, 8)
+    maker = "host" if record in ring.COMMAND.layouts else "card"
+    assert head[f"ts_{maker}_ns"] == (8, 8)
 
 
 def test_record_announces_itself(record):

@@ -70,11 +70,12 @@ def ouch_out(name: str, code: str, text: str, **values: Value) -> Vector:
 
 def record(name: str, code: str, word: str, text: str, **values: Value) -> Vector:
     """Declare a ring record, little-endian: head, ``word`` at 4, ``text`` from 16, sequence."""
+    maker = "host" if code.startswith("3") else "card"
     head: dict[str, Value] = {
         "record_type": int(code, 16),
         "flags": 0x81,
         "symbol_index": 0x8382,
-        "ts_card_ns": 0x8F8E8D8C8B8A8988,
+        f"ts_{maker}_ns": 0x8F8E8D8C8B8A8988,
         "sequence": 0xF8F7F6F5F4F3F2F1,
     }
     raw = pack(f"{code} 81 8283 {word} 88898a8b8c8d8e8f {text} f1f2f3f4f5f6f7f8")
