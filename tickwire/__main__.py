@@ -1,0 +1,5 @@
+"""``python -m tickwire``."""
+
+from tickwire.cli import app
+
+app(prog_name="tickwire")

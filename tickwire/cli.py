@@ -1,0 +1,136 @@
+"""The commands. Each does its work in a module of its own name."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tickwire import book as book_command
+from tickwire import decode as decode_command
+from tickwire import generate as generate_command
+from tickwire import journal as journal_command
+from tickwire import run as run_command
+from tickwire.capture import InputError
+
+
+class CardKind(StrEnum):
+    """Cards to run on."""
+
+    FUNCTIONAL = "functional"
+
+
+app = typer.Typer(
+    help="FPGA-offload co-design for high-frequency trading.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.callback()
+def main() -> None:
+    """Keep each command under its name, even while there is one."""
+
+
+@app.command()
+def decode(
+    file: Annotated[Path, typer.Argument(help=".itch50 (or .gz), pcap or pcapng.")],
+    as_json: Annotated[bool, typer.Option("--json", help="A JSON object a message.")] = False,
+) -> None:
+    """Print every message of a file, one a line.
+
+    Exit code 2 and one line on stderr tell where a file stops making sense.
+    """
+    with exit_codes():
+        decode_command.run(file, as_json)
+
+
+@app.command()
+def book(
+    file: Annotated[Path, typer.Argument(help=".itch50 (or .gz), pcap or pcapng.")],
+    csv: Annotated[Path, typer.Option(help="Where to write the rows.")],
+    by: Annotated[book_command.By, typer.Option(help="Who keeps the book.")] = (
+        book_command.By.GOLDEN
+    ),
+    symbol: Annotated[
+        list[str] | None, typer.Option(help="Only this one; may be repeated.")
+    ] = None,
+) -> None:
+    """Write a row after each message that changes a best bid or offer.
+
+    Exit code 2 and one line on stderr tell where a file stops making sense.
+    """
+    with exit_codes():
+        book_command.run(file, csv, by, frozenset(symbol or ()))
+
+
+@app.command()
+def run(
+    config: Annotated[Path, typer.Argument(help="TOML file; docs/demo.toml shows every table.")],
+    card: Annotated[CardKind, typer.Option(help="Which card to run on.")] = CardKind.FUNCTIONAL,
+    seed: Annotated[int, typer.Option(help="Seed of everything random.", min=0)] = 1,
+    report: Annotated[Path | None, typer.Option(help="HTML report to write.")] = None,
+    journal: Annotated[Path | None, typer.Option(help="Journal of ring records to write.")] = None,
+) -> None:
+    """Trade a day of market data on a simulated card, and say what happened.
+
+    Exit code 2 and one line on stderr tell what is wrong with configuration or data.
+    """
+    with exit_codes():
+        run_command.run(config, seed, report, journal)
+
+
+@app.command()
+def generate(
+    file: Annotated[Path, typer.Argument(help="ITCH file to write.")],
+    symbol: Annotated[list[str], typer.Option(help="May be repeated; the first is the busiest.")],
+    messages: Annotated[int, typer.Option(help="Messages in market hours.", min=0)] = 60_000,
+    seed: Annotated[int, typer.Option(help="Seed of everything random.", min=0)] = 1,
+) -> None:
+    """Write a day of legal, realistic ITCH messages, the same for the same seed."""
+    with exit_codes():
+        generate_command.run(file, symbol, messages, seed)
+
+
+@app.command()
+def journal(
+    file: Annotated[Path, typer.Argument(help="Journal that `tickwire run` wrote.")],
+    as_json: Annotated[bool, typer.Option("--json", help="A JSON object a record.")] = False,
+) -> None:
+    """Print every ring record of a run, in and out, in the order the host saw them."""
+    with exit_codes():
+        journal_command.run(file, as_json)
+
+
+@contextmanager
+def exit_codes() -> Iterator[None]:
+    """Turn what a command may meet into an exit code and at most one line on stderr.
+
+    2: bad input. 1: the output cannot be written. 130: interrupted. 0: the reader has seen enough.
+    """
+    try:
+        yield
+    except InputError as error:
+        print(error, file=sys.stderr)
+        raise typer.Exit(2) from None
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+    except BrokenPipeError:
+        _discard_output()
+        raise typer.Exit(0) from None
+    except OSError as error:
+        _discard_output()
+        print(f"cannot write: {error.strerror}", file=sys.stderr)
+        raise typer.Exit(1) from None
+
+
+def _discard_output() -> None:
+    """Send what is still buffered nowhere, so that it does not fail again at exit."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)

@@ -1,0 +1,118 @@
+"""The run's configuration: one TOML file, every value typed and checked before anything starts."""
+
+import tomllib
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta, Struct
+
+from kernels.risk import Limits
+from protocol.registers import SYMBOLS_MAX
+from sw.mm import Quoting
+from tickwire.source import InputError
+
+Count = Annotated[int, Meta(ge=1, le=0xFFFF_FFFF)]
+Natural = Annotated[int, Meta(ge=0, le=0xFFFF_FFFF)]
+Wide = Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]
+Slots = Annotated[int, Meta(ge=2, le=1 << 24)]
+PartsPerMillion = Annotated[int, Meta(ge=0, le=1_000_000)]
+Stock = Annotated[str, Meta(min_length=1, max_length=8, pattern="^[!-~]+$")]
+
+
+class FeedConfig(Struct, frozen=True, forbid_unknown_fields=True):
+    """Where market data comes from.
+
+    ``file`` is an ITCH file, relative to the configuration. ``symbols`` are those to trade; none
+    means all that the file names. ``loss_ppm`` is how many of a million packets line A and line B
+    lose.
+    """
+
+    file: Annotated[str, Meta(min_length=1)]
+    symbols: tuple[Stock, ...] = ()
+    line_b_delay_ns: Natural = 800
+    loss_ppm: tuple[PartsPerMillion, PartsPerMillion] = (0, 0)
+    gap_timeout_ns: Natural = 1_000_000
+
+
+class LatencyConfig(Struct, frozen=True, forbid_unknown_fields=True):
+    """How long things take, in ns: wire to card, host's reaction, card to venue and back."""
+
+    feed_ns: Natural = 500
+    host_ns: Natural = 2_000
+    order_ns: Natural = 20_000
+    jitter_ns: Natural = 2_000
+
+
+class RiskConfig(Struct, frozen=True, forbid_unknown_fields=True):
+    """Limits of every symbol, and the message rate of all together. Closed unless given."""
+
+    qty_max: Natural = 0
+    notional_max: Wide = 0
+    position_max: Natural = 0
+    price_band_bp: Natural = 0
+    rate_burst: Natural = 0
+    rate_interval_ns: Natural = 0
+
+    def limits(self) -> Limits:
+        """Return the part that is a symbol's."""
+        return Limits(self.qty_max, self.notional_max, self.position_max, self.price_band_bp)
+
+
+class QuotingConfig(Struct, frozen=True, forbid_unknown_fields=True):
+    """How every symbol is quoted, see :class:`sw.mm.Quoting`. Prices in 1e-4 USD."""
+
+    half_spread: Natural
+    order_qty: Count
+    inventory_max: Natural
+    tick_size: Count = 100
+    requote_ticks: Count = 1
+
+    def quoting(self) -> Quoting:
+        return Quoting(**msgspec.structs.asdict(self))
+
+
+class RingsConfig(Struct, frozen=True, forbid_unknown_fields=True):
+    """Slots of the three rings, each a power of two."""
+
+    market: Slots = 4096
+    execution: Slots = 1024
+    command: Slots = 1024
+
+    def __post_init__(self) -> None:
+        for name, slots in msgspec.structs.asdict(self).items():
+            if slots & (slots - 1):
+                raise ValueError(f"{name} must be a power of two, not {slots}")
+
+
+class RunConfig(Struct, frozen=True, forbid_unknown_fields=True):
+    """A whole run."""
+
+    feed: FeedConfig
+    quoting: QuotingConfig
+    risk: RiskConfig
+    latency: LatencyConfig = LatencyConfig()
+    rings: RingsConfig = RingsConfig()
+
+
+def load(path: Path) -> RunConfig:
+    """Read a configuration.
+
+    Raises
+    ------
+    InputError
+        In one line: what is wrong, and where in the file.
+    """
+    if path.exists() and not path.is_file():
+        raise InputError(path, "is not a regular file")
+    try:
+        config = msgspec.toml.decode(path.read_bytes(), type=RunConfig)
+    except OSError as error:
+        raise InputError(path, error.strerror or str(error)) from None
+    except (msgspec.DecodeError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(path, str(error).replace("\n", " ")) from None
+    if len(config.feed.symbols) > SYMBOLS_MAX:
+        raise InputError(path, f"feed.symbols must be {SYMBOLS_MAX} or fewer")
+    if len(set(config.feed.symbols)) < len(config.feed.symbols):
+        raise InputError(path, "feed.symbols names a symbol twice")
+    return config

@@ -1,0 +1,233 @@
+"""Card, venue and host engine on one clock: a discrete-event simulation, the same for one seed.
+
+    venue ── frames on lines A and B ──> card ── rings ──> engine
+      ^                                   │  ^               │
+      └──────────── order frames ─────────┘  └── commands ───┘
+
+The venue plays a day of ITCH messages and publishes them; what leaves the card reaches it after a
+latency and is matched against the day as it stands then. Every latency is stated in the
+configuration, and all randomness comes from the seed.
+"""
+
+import heapq
+from collections.abc import Callable, Iterable, Mapping
+from random import Random
+
+from kernels.risk import Rate
+from protocol import itch50
+from protocol.frames import Address
+from sim.card.functional import FunctionalCard, Port
+from sim.venue.gateway import Gateway
+from sim.venue.publisher import VENUE_IP, VENUE_MAC, Packet, publish
+from sim.venue.replay import ReplayBook
+from sw.engine import Engine, EngineConfig, OrderSession, Symbol
+from sw.journal import Journal
+from tickwire.config import RunConfig
+
+_SESSION = "TICKWIRE01"
+_HOST = Address(bytes.fromhex("020000000002"), 0x0A00_0002, 40_000)
+_VENUE = Address(VENUE_MAC, VENUE_IP, 26_400)
+_HOST_SEQUENCE, _VENUE_SEQUENCE = 1_000_000, 2_000_000
+_FIRM = "TICK"
+
+
+def engine_config(config: RunConfig, locates: Mapping[str, int]) -> EngineConfig:
+    """Return the engine's configuration for the wanted symbols, or for all that the day has.
+
+    Raises :class:`ValueError` when the day has none, or names one that is wanted nowhere.
+    """
+    wanted = config.feed.symbols or tuple(locates)
+    missing = [stock for stock in wanted if stock not in locates]
+    if missing or not wanted:
+        raise ValueError(f"no message names {', '.join(missing) or 'a symbol'}")
+    return EngineConfig(
+        symbols=[Symbol(stock, locates[stock]) for stock in wanted],
+        limits=[config.risk.limits()] * len(wanted),
+        rate=Rate(config.risk.rate_burst, config.risk.rate_interval_ns),
+        quoting=[config.quoting.quoting()] * len(wanted),
+        market_slots=config.rings.market,
+        execution_slots=config.rings.execution,
+        command_slots=config.rings.command,
+        feed_gap_timeout_ns=config.feed.gap_timeout_ns,
+    )
+
+
+class Simulation:
+    """One run.
+
+    Parameters
+    ----------
+    config : RunConfig
+        Latencies and losses.
+    engine_config : EngineConfig
+        Of the host.
+    memory : memoryview
+        Host memory for the rings.
+    journal : Journal
+        Takes every ring record.
+    locates : mapping of str to int
+        Every symbol that the venue trades.
+    seed : int
+        Of latency jitter and losses.
+
+    Attributes
+    ----------
+    card, engine, book
+        The parts, to be looked at afterwards.
+    now_ns : int
+        Simulated time, ns since midnight.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        engine_config: EngineConfig,
+        memory: memoryview,
+        journal: Journal,
+        locates: Mapping[str, int],
+        seed: int,
+    ):
+        self._config = config
+        self._rng = Random(seed)
+        self.now_ns = 0
+        self._events: list[tuple[int, int, Callable[[], None]]] = []
+        self._event_count = 0
+        self._last_arrival_ns = {"card": 0, "venue": 0}
+        self._commands_seen = 0
+        self._started = False
+        self._heartbeat_ns = engine_config.heartbeat_interval_ns
+        self.card = FunctionalCard(
+            memory, symbol_count=len(engine_config.symbols), transmit=self._to_venue
+        )
+        self.engine = Engine(self.card, engine_config, journal)
+        self.book = ReplayBook()
+        self.gateway = Gateway(
+            self.book,
+            lambda symbol: locates.get(symbol, 0),
+            _VENUE,
+            _HOST,
+            _VENUE_SEQUENCE,
+            _HOST_SEQUENCE,
+            self._to_card,
+        )
+
+    def run(self, messages: Iterable[bytes], on_messages: Callable[[int], None]) -> None:
+        """Play a day from its first message to its last, then cancel all and let answers come in.
+
+        ``on_messages`` is called with the number of messages as they are played.
+        """
+        for packet in publish(messages, _SESSION):
+            if not self._started:
+                self._start(packet.ts_ns)
+            self._run_until(packet.ts_ns)
+            self.now_ns = packet.ts_ns
+            self._play(packet)
+            on_messages(len(packet.messages))
+        self.finish()
+
+    def finish(self) -> None:
+        """Play out what is under way, cancel all orders, and take the answers."""
+        if not self._started:
+            return
+        self._heartbeat_ns = 0
+        self._run_until(None)
+        self.card.advance(self.now_ns + self._config.feed.gap_timeout_ns + 1)
+        self.engine.step(self.now_ns)
+        self.engine.stop(self.now_ns)
+        self._after_host(self.now_ns)
+        self._run_until(None)
+
+    def close(self) -> None:
+        """Let go of the rings' memory."""
+        self.engine.close()
+        self.card.close()
+
+    def _start(self, now_ns: int) -> None:
+        self._started = True
+        self.now_ns = now_ns
+        session = OrderSession(
+            local_mac=_HOST.mac,
+            remote_mac=_VENUE.mac,
+            local_ip=_HOST.ip,
+            remote_ip=_VENUE.ip,
+            local_port=_HOST.port,
+            remote_port=_VENUE.port,
+            sequence=_HOST_SEQUENCE,
+            acknowledgment=_VENUE_SEQUENCE,
+            firm=_FIRM,
+        )
+        self.card.advance(now_ns)
+        self.engine.start(session, now_ns)
+        self.card.poll_commands(now_ns)
+        self._at(now_ns + self._heartbeat_ns, self._beat)
+
+    # Events.
+
+    def _at(self, ts_ns: int, event: Callable[[], None]) -> None:
+        self._event_count += 1
+        heapq.heappush(self._events, (ts_ns, self._event_count, event))
+
+    def _run_until(self, ts_ns: int | None) -> None:
+        """Run every event before a time, or all there are."""
+        while self._events and (ts_ns is None or self._events[0][0] < ts_ns):
+            self.now_ns, _, event = heapq.heappop(self._events)
+            event()
+
+    def _play(self, packet: Packet) -> None:
+        """Move the venue's book, answer the fills, and put the packet on both lines."""
+        for message in packet.messages:
+            layout = itch50.MESSAGES.by_code.get(message[0]) if message else None
+            if layout is not None and layout.size == len(message):
+                fills = self.book.background(layout.unpack(message))
+                if fills:
+                    self.gateway.publish(fills, packet.ts_ns)
+        feed, latency = self._config.feed, self._config.latency
+        arrival_ns = packet.ts_ns + latency.feed_ns
+        for port, frame, delay_ns in (
+            (Port.FEED_A, packet.frame_a, 0),
+            (Port.FEED_B, packet.frame_b, feed.line_b_delay_ns),
+        ):
+            if self._rng.randrange(1_000_000) >= feed.loss_ppm[port]:
+                self._at(arrival_ns + delay_ns, self._arrival(port, frame))
+
+    def _arrival(self, port: Port, frame: bytes) -> Callable[[], None]:
+        def arrive() -> None:
+            self.card.receive(port, frame, self.now_ns)
+            self._host_turn()
+
+        return arrive
+
+    def _beat(self) -> None:
+        """Let time pass where nothing else happens, so that silence is noticed too."""
+        self.card.advance(self.now_ns)
+        self._host_turn()
+        if self._heartbeat_ns:
+            self._at(self.now_ns + self._heartbeat_ns, self._beat)
+
+    def _host_turn(self) -> None:
+        """Let the host take what stands in the rings; its commands arrive after its latency."""
+        self.engine.step(self.now_ns)
+        self._after_host(self.now_ns + self._config.latency.host_ns)
+
+    def _after_host(self, ts_ns: int) -> None:
+        if self.engine.oms.command_count != self._commands_seen:
+            self._commands_seen = self.engine.oms.command_count
+            self._at(ts_ns, self._take_commands)
+
+    def _take_commands(self) -> None:
+        self.card.poll_commands(self.now_ns)
+        self._host_turn()
+
+    # The order entry wire. TCP keeps the order, so jitter never lets a frame overtake another.
+
+    def _arrival_ns(self, end: str) -> int:
+        latency = self._config.latency
+        arrival_ns = self.now_ns + latency.order_ns + self._rng.randint(0, latency.jitter_ns)
+        self._last_arrival_ns[end] = max(arrival_ns, self._last_arrival_ns[end])
+        return self._last_arrival_ns[end]
+
+    def _to_venue(self, frame: bytes) -> None:
+        self._at(self._arrival_ns("venue"), lambda: self.gateway.receive(frame, self.now_ns))
+
+    def _to_card(self, frame: bytes) -> None:
+        self._at(self._arrival_ns("card"), self._arrival(Port.ORDER, frame))
