@@ -196,11 +196,14 @@ class Engine:
         self.oms.heartbeat(now_ns)
         self._next_heartbeat_ns = now_ns + self._config.heartbeat_interval_ns
 
-    def stop(self, now_ns: int) -> None:
-        """Stop quoting and ask for the end of every order; answers still have to be polled."""
+    def stop(self, now_ns: int) -> bool:
+        """Stop quoting and ask for the end of every order; answers still have to be polled.
+
+        Returns False when the command ring is full and the request must be made again.
+        """
         self.risk.killed = True
         self._makers.clear()
-        self.oms.mass_cancel(now_ns)
+        return self.oms.mass_cancel(now_ns)
 
     def close(self) -> None:
         """Let go of the rings' memory."""

@@ -12,9 +12,9 @@ from sw.risk import Risk
 class Quoting:
     """How to quote. Prices in 1e-4 USD, quantities in shares.
 
-    ``half_spread`` is kept between the mid and either quote, ``order_qty`` shown on each side, the
-    position never driven past ``inventory_max`` either way. A quote moves when it is
-    ``requote_ticks`` or more away from where it should be.
+    ``half_spread``, half a tick at least, is kept between the mid and either quote, ``order_qty``
+    shown on each side, the position never driven past ``inventory_max`` either way. A quote moves
+    when it is ``requote_ticks`` or more away from where it should be.
     """
 
     half_spread: int
@@ -60,10 +60,12 @@ class MarketMaker:
         """Return bid and ask, rounded away from the mid, never through the other side's best."""
         quoting, quote = self._quoting, self._quote
         tick = quoting.tick_size
-        twice_mid, twice_half = quote.bid_price + quote.ask_price, 2 * quoting.half_spread
-        bid = (twice_mid - twice_half) // (2 * tick) * tick
-        ask = -(-(twice_mid + twice_half) // (2 * tick)) * tick
-        return min(bid, quote.ask_price - tick), max(ask, quote.bid_price + tick)
+        twice_mid = quote.bid_price + quote.ask_price
+        # Never less than half a tick, or our own quotes would meet.
+        twice_half = max(2 * quoting.half_spread, tick)
+        twice_bid = min(twice_mid - twice_half, 2 * (quote.ask_price - tick))
+        twice_ask = max(twice_mid + twice_half, 2 * (quote.bid_price + tick))
+        return twice_bid // (2 * tick) * tick, -(-twice_ask // (2 * tick)) * tick
 
     def _work(self, side: Side, price: int, qty: int, now_ns: int) -> None:
         order = self._orders[side]

@@ -189,11 +189,16 @@ class Oms:
         A cancel lowers risk, so nothing but a full ring stops it.
         """
         record = ring.CANCEL.pack(
-            cl_ord_id=order.cl_ord_id, symbol_index=order.symbol_index, order_qty=0
+            cl_ord_id=order.cl_ord_id,
+            symbol_index=order.symbol_index,
+            ts_host_ns=now_ns,
+            order_qty=0,
         )
-        if not self._put(record, now_ns):
-            return False
+        state = order.state
         self._step(order, OrderEvent.CANCEL_REQUESTED)
+        if not self._put(record, now_ns):
+            order.state = state
+            return False
         return True
 
     def mass_cancel(self, now_ns: int) -> bool:
@@ -201,6 +206,7 @@ class Oms:
         record = ring.MASS_CANCEL.pack(
             cl_ord_id=self._take_id(),
             symbol_index=ring.ALL_MARKET,
+            ts_host_ns=now_ns,
             flags=ring.MassCancelFlag.ALL_SYMBOLS,
         )
         if not self._put(record, now_ns):
@@ -212,18 +218,21 @@ class Oms:
 
     def heartbeat(self, now_ns: int) -> bool:
         """Tell the card that the host is alive. Returns False when the command ring is full."""
-        return self._put(ring.HEARTBEAT.pack(symbol_index=ring.ALL_MARKET), now_ns)
+        return self._put(
+            ring.HEARTBEAT.pack(symbol_index=ring.ALL_MARKET, ts_host_ns=now_ns), now_ns
+        )
 
     def write_limits(self, now_ns: int) -> bool:
         """Write every symbol's limits and the message rate to the card."""
         rate = self._risk.rate
         records = [
-            ring.LIMITS.pack(symbol_index=index, **limits._asdict())
+            ring.LIMITS.pack(symbol_index=index, ts_host_ns=now_ns, **limits._asdict())
             for index, limits in enumerate(self._risk.limits)
         ]
         records.append(
             ring.LIMITS.pack(
                 symbol_index=ring.ALL_MARKET,
+                ts_host_ns=now_ns,
                 flags=ring.LimitsFlag.RATE,
                 rate_burst=rate.burst,
                 rate_interval_ns=rate.interval_ns,
@@ -263,6 +272,9 @@ class Oms:
         values = layout.unpack(record)
         if values.get("command_type") == ring.RecordType.MASS_CANCEL:
             self.denials[DenyReason(int(values["reason"]))] += 1
+            for asked in self.orders.values():
+                if asked.state is OrderState.PENDING_CANCEL:
+                    self._refuse_request(asked, OrderEvent.CANCEL_REFUSED)
             return ring.ALL_MARKET
         cl_ord_id = int(values["cl_ord_id"])
         order = self.orders.get(cl_ord_id)
@@ -331,6 +343,7 @@ class Oms:
         self._risk.open(order.symbol_index, order.side is Side.BUY, -canceled_qty)
         if order.leaves_qty:
             self._step(order, OrderEvent.REDUCED)
+            self._reserve(order)
         else:
             self._step(order, OrderEvent.CANCELED)
             self._drop_replacement(order)
@@ -338,8 +351,8 @@ class Oms:
     def _denied(self, order: Order, values: dict[str, Value]) -> None:
         reason = DenyReason(int(values["reason"]))
         if values["command_type"] == ring.RecordType.CANCEL:
-            # The order ended while the cancel was on its way to the card.
-            if order.is_open:
+            # Else the order ended, or a mass cancel was refused, while the cancel was on its way.
+            if order.state is OrderState.PENDING_CANCEL:
                 self._refuse_request(order, OrderEvent.CANCEL_REFUSED)
             return
         self.denials[reason] += 1
@@ -372,6 +385,16 @@ class Oms:
         self._step(order, event)
         order.state = after_refusal(order.cum_qty)
 
+    def _reserve(self, order: Order) -> None:
+        """Let what was taken off an order stay open for the replacement that will open it again."""
+        pending = order.replacement
+        if pending is not None and pending.state is OrderState.PENDING_NEW:
+            reserved = max(pending.order_qty - order.cum_qty - order.leaves_qty, 0)
+            self._risk.open(
+                order.symbol_index, order.side is Side.BUY, reserved - pending.reserved_qty
+            )
+            pending.reserved_qty = reserved
+
     def _drop_replacement(self, order: Order) -> None:
         """End the replacement of an order that ended first: the venue ignores it silently.
 
@@ -403,6 +426,7 @@ class Oms:
             symbol_index=order.symbol_index,
             side=order.side,
             time_in_force=order.time_in_force,
+            ts_host_ns=now_ns,
             **values,
         )
         return self._put(record, now_ns)

@@ -21,7 +21,7 @@ class _Ring:
     def __init__(self, memory: memoryview, base: int, slots: int):
         if slots < 2 or slots & (slots - 1):
             raise RingError(f"RING_SLOTS_NOT_POWER_OF_TWO: slots={slots}")
-        if base % 8 or base + ring_size(slots) > len(memory):
+        if base < 0 or base % 8 or base + ring_size(slots) > len(memory):
             raise RingError(f"RING_OUTSIDE_MEMORY: base={base}, slots={slots}, size={len(memory)}")
         self.memory = memory
         self.slots = slots

@@ -133,7 +133,8 @@ class Simulation:
         self._run_until(None)
         self.card.advance(self.now_ns + self._config.feed.gap_timeout_ns + 1)
         self.engine.step(self.now_ns)
-        self.engine.stop(self.now_ns)
+        while not self.engine.stop(self.now_ns):
+            self._take_commands()  # The command ring is full: the card has to make room first.
         self._after_host(self.now_ns)
         self._run_until(None)
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from protocol import ouch50, soupbintcp
 from protocol.frames import Address, Segment, parse_tcp, tcp_frame
 from protocol.ip import TcpFlag
-from protocol.layout import Value
+from protocol.layout import DecodeError, Value
 from protocol.orders import Side, TimeInForce
 from sim.venue.matching import (
     Accepted,
@@ -27,6 +27,7 @@ ADDED_LIQUIDITY = "A"
 REMOVED_LIQUIDITY = "R"
 """Liquidity flags. [OUCH 5.0: Appendix E]"""
 
+REJECT_INVALID_SIDE = 0x09
 REJECT_OTHER = 0x0F
 REJECT_INVALID_SYMBOL = 0x17
 
@@ -71,23 +72,36 @@ class Gateway:
         self._order_reference = 0
 
     def receive(self, frame: bytes, now_ns: int) -> None:
-        """Take a frame of the client."""
-        segment: Segment = parse_tcp(frame)
-        if segment.sequence != self._acknowledgment or not segment.payload:
+        """Take a frame of the client. One that is malformed, or somebody else's, is not used."""
+        try:
+            segment = parse_tcp(frame)
+        except DecodeError:
+            return
+        if not self._is_ours(segment) or segment.sequence != self._acknowledgment:
             return
         self._acknowledgment = (self._acknowledgment + len(segment.payload)) & 0xFFFF_FFFF
         self._received += segment.payload
-        while len(self._received) >= 3:
+        while len(self._received) >= 2:
             end = 2 + int.from_bytes(self._received[:2], "big")
             if len(self._received) < end:
                 return
-            packet = bytes(self._received[:end])
+            packet = bytes(self._received[2:end])
             del self._received[:end]
-            if packet[2] == soupbintcp.UNSEQUENCED_DATA.code:
-                self._message(packet[3:], now_ns)
+            if packet and packet[0] == soupbintcp.UNSEQUENCED_DATA.code:
+                self._message(packet[1:], now_ns)
+
+    def _is_ours(self, segment: Segment) -> bool:
+        local, remote = self._local, self._remote
+        return (segment.source_ip, segment.source_port) == (remote.ip, remote.port) and (
+            segment.destination_ip,
+            segment.destination_port,
+        ) == (local.ip, local.port)
 
     def _message(self, data: bytes, now_ns: int) -> None:
-        message, values, _ = ouch50.unpack(ouch50.INBOUND, data)
+        try:
+            message, values, _ = ouch50.unpack(ouch50.INBOUND, data)
+        except DecodeError:
+            return
         handler = {
             ouch50.ENTER_ORDER.code: self._enter,
             ouch50.REPLACE_ORDER_REQUEST.code: self._replace,
@@ -112,6 +126,9 @@ class Gateway:
         if locate == 0:
             self._reject(ref, REJECT_INVALID_SYMBOL, values, now_ns)
             return
+        if str(values["side"]) not in ouch50.SIDE:
+            self._reject(ref, REJECT_INVALID_SIDE, values, now_ns)
+            return
         if str(values["time_in_force"]) not in _TIMES_IN_FORCE:
             self._reject(ref, REJECT_OTHER, values, now_ns)
             return
@@ -132,7 +149,8 @@ class Gateway:
 
     def _replace(self, values: dict[str, Value], now_ns: int) -> None:
         orig, ref = int(values["orig_user_ref_num"]), int(values["user_ref_num"])
-        if self._engine.order(orig) is None or ref <= self._last_ref:
+        is_live = orig in self._entered and self._engine.order(orig) is not None
+        if not is_live or ref <= self._last_ref:
             return  # Silently ignored; the number may be used again. [2.2]
         self._last_ref = ref
         self._entered[ref] = self._entered[orig] | values

@@ -164,11 +164,11 @@ class FeedPath:
             self._mark_owner_stale(message, cause)
 
     def _add(self, index: int, message: dict[str, Value]) -> StaleReason:
-        side = message["buy_sell_indicator"]
-        if side not in ("B", "S"):
+        reference, side = int(message["order_reference_number"]), message["buy_sell_indicator"]
+        if side not in ("B", "S") and self._book.find(reference) is None:
             return StaleReason.INVALID_ORDER
         order = RestingOrder(index, side == "B", int(message["price"]), int(message["shares"]))
-        return self._book.add(int(message["order_reference_number"]), order)
+        return self._book.add(reference, order)
 
     def _execute(
         self, index: int, code: str, message: dict[str, Value], cause: SequenceAndTime
@@ -217,16 +217,18 @@ class FeedPath:
         self, index: int, code: str, message: dict[str, Value], cause: SequenceAndTime
     ) -> None:
         state = self.symbols[index]
+        after = state.trading_state
         if code == "H":
             status = str(message["trading_state"])
-            state.trading_state = ord(status)
+            after = ord(status)
         elif code == "h":
             status = str(message["operational_halt_action"])
             if message["market_code"] == _NASDAQ:
-                state.trading_state = _TRADING if status == "T" else _HALTED
+                after = _TRADING if status == "T" else _HALTED
         else:
             status = str(message["reg_sho_action"])
         self._status(index, message, cause, status)
+        state.trading_state = after  # Only now: a quote that waited for a slot is of before.
 
     def _status(
         self, index: int, message: dict[str, Value], cause: SequenceAndTime, status: str
@@ -249,7 +251,8 @@ class FeedPath:
 
     def _mark_owner_stale(self, message: dict[str, Value], cause: SequenceAndTime) -> None:
         name = "order_reference_number"
-        order = self._book.find(int(message.get(name) or message[f"original_{name}"]))
+        named = name if name in message else f"original_{name}"
+        order = self._book.find(int(message[named]))
         if order is not None:
             self._mark_stale(order.symbol_index, StaleReason.LOCATE_MISMATCH)
             self._publish(order.symbol_index, cause)

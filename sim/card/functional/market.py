@@ -38,13 +38,10 @@ class MarketWriter:
     def put_bbo(self, index: int, cause: SequenceAndTime) -> None:
         """Publish a symbol's best bid and offer, or let it wait for a slot."""
         self.bbo_changes += 1
+        _, skipped = self._waiting.get(index, (cause, -1))
+        self._waiting[index] = (cause, skipped + 1)
+        self.bbo_conflated += skipped >= 0
         self.flush()
-        if index in self._waiting:
-            _, skipped = self._waiting[index]
-            self._waiting[index] = (cause, skipped + 1)
-            self.bbo_conflated += 1
-        elif self._waiting or not self._writer.put(self._make_bbo(index, cause, 0)):
-            self._waiting[index] = (cause, 0)
 
     def put(self, record: bytes) -> None:
         """Publish any other record."""

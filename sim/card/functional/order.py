@@ -1,5 +1,6 @@
 """Risk gate and order stage: commands in, OUCH 5.0 over SoupBinTCP over TCP out, answers back."""
 
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -28,6 +29,9 @@ ANSWERS_RESERVED = 3
 
 _SEQUENCE_MASK = 0xFFFF_FFFF
 
+_SEQUENCED_DATA = bytes((soupbintcp.SEQUENCED_DATA.code,))
+_END_OF_SESSION = bytes((soupbintcp.END_OF_SESSION.code,))
+
 
 @dataclass(slots=True)
 class CardOrder:
@@ -40,6 +44,8 @@ class CardOrder:
     cum_qty: int = 0
     orig_cl_ord_id: int = 0
     """For a replacement that is not answered yet: the order that still stands."""
+    order_qty: int = 0
+    """For such a replacement: shares of the whole chain."""
     reserved_qty: int = 0
     """Shares it counts as open on top of its original's."""
 
@@ -58,7 +64,7 @@ class Connection:
     acknowledgment: int
     firm: str
     received: bytearray = field(default_factory=bytearray)
-    """Bytes in order that are not yet a whole packet, or have no slot for their answer."""
+    """Bytes in order that are not yet a whole packet."""
 
 
 class OrderPath:
@@ -66,8 +72,8 @@ class OrderPath:
 
     Every order passes the gate, which asks the same kernels as the host does. All limits come up
     closed. An order is only sent when slots for its answers are free beyond those reserved for the
-    orders that are open; when a run of partial executions uses them up, the card stops taking
-    bytes from the connection until the host has made room, so that no answer is ever lost.
+    orders that are open; when a run of partial executions uses them up, answers wait on the card
+    until the host has made room, even beyond the connection's end, so that none is ever lost.
 
     Parameters
     ----------
@@ -99,6 +105,7 @@ class OrderPath:
         self._exposures = [Exposure()] * symbol_count
         self._rate = Rate()
         self._orders: dict[int, CardOrder] = {}
+        self._waiting: deque[bytes] = deque()  # Answers without a slot yet.
         self.connection: Connection | None = None
         self.killed = True
         self.denials = [0] * len(DenyReason)
@@ -221,6 +228,7 @@ class OrderPath:
             price,
             0,
             orig_cl_ord_id=command["orig_cl_ord_id"],
+            order_qty=total,
             reserved_qty=added,
         )
         self._open(orig, added)
@@ -253,12 +261,15 @@ class OrderPath:
     def _mass_cancel(self, command: dict[str, int], _now_ns: int) -> DenyReason:
         if self.connection is None:
             return DenyReason.SESSION_NOT_READY
-        every = command["flags"] & MassCancelFlag.ALL_SYMBOLS
+        every, index = command["flags"] & MassCancelFlag.ALL_SYMBOLS, command["symbol_index"]
+        symbol = self._symbol_name(index) if not every and index < len(self._limits) else ""
+        if not every and not symbol:  # To the venue no symbol means all of them.
+            return DenyReason.UNKNOWN_SYMBOL
         self._send_ouch(
             ouch50.MASS_CANCEL_REQUEST,
             user_ref_num=command["cl_ord_id"],
             firm=self.connection.firm,
-            symbol="" if every else self._symbol_name(command["symbol_index"]),
+            symbol=symbol,
         )
         return DenyReason.NONE
 
@@ -290,32 +301,38 @@ class OrderPath:
             != (link.local.ip, link.local.port)
         ):
             return
-        if segment.flags & (TcpFlag.RST | TcpFlag.FIN):
+        if segment.flags & TcpFlag.RST:
             self.connection = None
             return
-        if not segment.payload:
-            return
-        if segment.sequence == link.acknowledgment:
-            link.acknowledgment += len(segment.payload)
-            link.acknowledgment &= _SEQUENCE_MASK
-            link.received += segment.payload
-        self._send_segment(TcpFlag.ACK)
-        self.take_answers(now_ns)
+        if segment.payload:
+            if segment.sequence == link.acknowledgment:
+                link.acknowledgment += len(segment.payload)
+                link.acknowledgment &= _SEQUENCE_MASK
+                link.received += segment.payload
+            self._send_segment(TcpFlag.ACK)
+            self._split(link)
+            self.take_answers(now_ns)
+        if segment.flags & TcpFlag.FIN:
+            self.connection = None
 
-    def take_answers(self, now_ns: int) -> None:
-        """Turn received packets into execution records, as far as there are slots for them."""
-        link = self.connection
-        while link is not None and self._writer.free and len(link.received) >= 3:
+    def _split(self, link: Connection) -> None:
+        """Take the whole packets out of the received bytes. One without a type means nothing."""
+        while len(link.received) >= 2:
             end = 2 + int.from_bytes(link.received[:2], "big")
             if len(link.received) < end:
                 return
-            packet = bytes(link.received[:end])
+            packet = bytes(link.received[2:end])
             del link.received[:end]
-            if packet[2] == soupbintcp.SEQUENCED_DATA.code:
-                self.answer_count += 1
-                self._answer(packet[3:], now_ns)
-            elif packet[2] == soupbintcp.END_OF_SESSION.code:
-                self.connection = link = None
+            if packet[:1] == _SEQUENCED_DATA:
+                self._waiting.append(packet[1:])
+            elif packet[:1] == _END_OF_SESSION:
+                self.connection = None
+
+    def take_answers(self, now_ns: int) -> None:
+        """Turn received packets into execution records, as far as there are slots for them."""
+        while self._waiting and self._writer.free:
+            self.answer_count += 1
+            self._answer(self._waiting.popleft(), now_ns)
 
     def _answer(self, data: bytes, now_ns: int) -> None:
         try:
@@ -326,6 +343,7 @@ class OrderPath:
             ouch50.ORDER_ACCEPTED.code: self._accepted,
             ouch50.ORDER_REPLACED.code: self._replaced,
             ouch50.ORDER_CANCELED.code: self._canceled,
+            ouch50.AIQ_CANCELED.code: self._canceled,
             ouch50.ORDER_EXECUTED.code: self._executed,
             ouch50.REJECTED.code: self._rejected,
         }.get(message.code)
@@ -371,9 +389,12 @@ class OrderPath:
             self._end(order, int(values["user_ref_num"]))
 
     def _canceled(self, order: CardOrder, values: dict[str, Value], now_ns: int) -> None:
-        qty = min(int(values["quantity"]), order.leaves_qty)
+        # Self-match prevention has a message of its own, which calls the shares otherwise.
+        gone = values.get("quantity", values.get("decrement_shares", 0))
+        qty = min(int(gone), order.leaves_qty)
         order.leaves_qty -= qty
         self._open(order, -qty)
+        self._reserve(order, int(values["user_ref_num"]))
         self._answered(
             ring.CANCELED,
             order,
@@ -406,6 +427,14 @@ class OrderPath:
     def _rejected(self, order: CardOrder, values: dict[str, Value], now_ns: int) -> None:
         self._answered(ring.REJECTED, order, values, now_ns, reason=values["reason"])
         self._end(order, int(values["user_ref_num"]))
+
+    def _reserve(self, order: CardOrder, cl_ord_id: int) -> None:
+        """Let what was taken off an order stay open for the replacement that will open it again."""
+        for other in self._orders.values():
+            if other.orig_cl_ord_id == cl_ord_id:
+                reserved = max(other.order_qty - order.cum_qty - order.leaves_qty, 0)
+                self._open(other, reserved - other.reserved_qty)
+                other.reserved_qty = reserved
 
     def _end(self, order: CardOrder, cl_ord_id: int) -> None:
         """Forget an order, and the replacement that was under way for it."""

@@ -106,11 +106,12 @@ class Wire:
             return DropReason.FRAME_TOO_SHORT
         version_ihl, _, total, _, fragment, _, protocol, _, source, destination = ip
         body, end = start + (version_ihl & 0xF) * 4, start + total
-        if end > len(frame):
-            return DropReason.FRAME_TOO_SHORT
-        if version_ihl >> 4 != 4 or not start + IPV4.size <= body <= end:
+        if version_ihl >> 4 != 4 or body < start + IPV4.size:
             return DropReason.IP_HEADER
-        if checksum(frame[start:body]):
+        announces_udp = protocol == IpProtocol.UDP and not fragment & _FRAGMENT
+        if len(frame) < body + (UDP.size if announces_udp else 0):
+            return DropReason.FRAME_TOO_SHORT
+        if not body <= end <= len(frame) or checksum(frame[start:body]):
             return DropReason.IP_HEADER
         if fragment & _FRAGMENT:
             return DropReason.IP_FRAGMENT

@@ -1,0 +1,160 @@
+"""The contract of a card: its three rings, and what happens when one of them is full."""
+
+import pytest
+
+from protocol import registers, ring
+from protocol.ip import TcpFlag
+from protocol.reasons import DenyReason, StaleReason
+from sim.card.functional import Port
+from sw.ring import ring_size
+
+BUY_AT, SELL_AT = 1_000_000, 1_000_100
+
+
+# Market ring.
+
+
+def test_full_market_ring_keeps_the_newest_best_bid_and_offer_and_says_what_was_skipped(bench):
+    bench.start(market=2)
+    bench.feed(bench.add(1, "B", 100), bench.add(2, "B", 101))  # The ring is full.
+    bench.feed(bench.add(3, "B", 102), bench.add(4, "B", 103), bench.add(5, "B", 104))
+    bench.feed(bench.add(6, "S", 900, locate=8))
+    assert bench.read(registers.MARKET_HIGH_WATER) == 2
+    assert bench.read(registers.BBO_CHANGES) == 6
+    assert bench.read(registers.BBO_CONFLATED) == 2
+
+    def quotes():
+        names = ("symbol_index", "bid_price", "ask_price", "skipped", "feed_sequence")
+        return [tuple(v[name] for name in names) for _, v in bench.take(bench.market)]
+
+    assert quotes() == [(0, 100, 0, 0, 1), (0, 101, 0, 0, 2)]
+    bench.advance(1)
+    assert quotes() == [(0, 104, 0, 2, 5), (1, 0, 900, 0, 6)]
+    bench.feed(bench.add(7, "B", 105))
+    assert quotes() == [(0, 105, 0, 0, 7)]
+    assert bench.read(registers.MARKET_SKIPPED) == 0
+
+
+def test_other_market_records_without_a_slot_are_counted(bench):
+    bench.start(market=2)
+    bench.feed(*(bench.trading_action("Q") for _ in range(5)))
+    assert bench.read(registers.MARKET_SKIPPED) == 4  # One status, one quote, and no more slots.
+    bench.take(bench.market)
+    assert bench.read(registers.BBO_CONFLATED) == 0
+
+
+def test_lost_messages_make_every_symbol_stale_and_are_counted(bench):
+    bench.write(registers.FEED_GAP_TIMEOUT_NS, 100)
+    bench.started()
+    bench.feed(bench.add(9, "B", BUY_AT), sequence=6)
+    bench.advance(101)
+    records = bench.take(bench.market)
+    assert [kind for kind, _ in records] == ["GAP", "BBO", "BBO", "BBO"]
+    assert (records[0][1]["first_sequence"], records[0][1]["message_count"]) == (3, 3)
+    assert {values["stale_reason"] for _, values in records[1:]} == {StaleReason.GAP}
+    assert bench.read(registers.MESSAGES_LOST) == 3
+    assert bench.read(registers.MESSAGES_RECEIVED) == 3
+    assert bench.read(registers.STALE_SYMBOLS) == 2
+
+
+def test_either_line_fills_what_the_other_lost(bench):
+    bench.started()
+    bench.feed(bench.add(4, "B", BUY_AT + 2), sequence=4, port=Port.FEED_A)
+    bench.feed(bench.add(3, "B", BUY_AT + 1), sequence=3, port=Port.FEED_B)
+    bids = [values["bid_price"] for _, values in bench.take(bench.market)]
+    assert bids == [BUY_AT + 1, BUY_AT + 2]
+    assert bench.read(registers.HELD_HIGH_WATER) == 1
+    assert [bench.read(registers.FRAMES_RECEIVED, port) for port in (0, 1)] == [2, 1]
+
+
+# Execution ring.
+
+
+def test_order_is_not_sent_without_a_slot_for_each_of_its_answers(bench):
+    # Seven slots: one for SENT, three for each open order. Two of the first order's stay reserved
+    # while its SENT waits to be read.
+    bench.started(execution=8)
+    bench.new()
+    bench.new()
+    assert bench.answers("reason") == [("SENT",), ("SENT",)]
+    bench.new()
+    assert bench.answers("reason") == [("DENIED", DenyReason.NO_RING_SLOT)]
+    assert len(bench.ouch()) == 2
+
+
+def test_answers_wait_on_the_card_and_come_in_order_when_the_host_reads_again(bench):
+    bench.started(execution=8)
+    order = bench.new(100)
+    packets = [bench.accepted(order), *(bench.executed(order, 5, match=n) for n in range(1, 21))]
+    for data in packets:
+        bench.venue(data)
+    assert bench.read(registers.EXECUTION_HIGH_WATER) == 8
+    found = []
+    for _ in range(10):
+        found += bench.take(bench.execution, most=3)
+        bench.advance(1)
+    assert [kind for kind, _ in found] == ["SENT", "ACCEPTED"] + ["EXECUTED"] * 20
+    assert [values["match_number"] for _, values in found[2:]] == list(range(1, 21))
+    assert bench.read(registers.ANSWERS_RECEIVED) == 21
+
+
+@pytest.mark.parametrize("end", [TcpFlag.FIN, TcpFlag.RST])
+def test_answers_that_wait_outlive_the_connection(bench, end):
+    bench.started(execution=4)
+    order = bench.new(100)
+    bench.venue(bench.accepted(order) + b"".join(bench.executed(order, 25) for _ in range(4)))
+    bench.venue(b"", TcpFlag.ACK | end)
+    assert bench.read(registers.ORDER_SESSION) == 0
+    found = bench.answers("last_qty")
+    bench.advance(1)
+    found += bench.answers("last_qty")
+    assert found == [("SENT",), ("ACCEPTED",), *[("EXECUTED", 25)] * 4]
+
+
+# Command ring.
+
+
+def test_commands_wait_while_no_answer_could_be_given_and_are_taken_in_order(bench):
+    bench.started(execution=2)
+    for number in (1, 2, 3):
+        bench.cancel(number)
+    assert bench.commands.free == bench.commands.slots - 1
+    taken = bench.read(registers.COMMANDS_RECEIVED)
+    assert bench.answers("cl_ord_id", "reason", "command_sequence") == [
+        ("DENIED", 1, DenyReason.UNKNOWN_ORDER, taken - 1),
+        ("DENIED", 2, DenyReason.UNKNOWN_ORDER, taken),
+    ]
+    bench.card.poll_commands(bench.now_ns)
+    assert bench.commands.free == bench.commands.slots
+    assert bench.answers("cl_ord_id") == [("DENIED", 3)]
+    assert bench.read(registers.COMMANDS_RECEIVED) == taken + 1
+
+
+def test_command_of_an_unknown_type_is_taken_and_means_nothing(bench):
+    bench.started()
+    assert bench.commands.put(bytes((0x77,)) + bytes(63))
+    bench.card.poll_commands(0)
+    assert bench.commands.free == bench.commands.slots
+    assert bench.answers() == []
+
+
+def test_rings_may_lie_anywhere_in_the_memory(bench):
+    bench.place(market=4, execution=8, command=4)
+    base = bench.read(registers.COMMAND_BASE)
+    assert base == ring_size(4) + ring_size(8)
+    bench.write(registers.CONTROL, 1)
+    bench.command(ring.CANCEL, cl_ord_id=1, order_qty=0)
+    assert bench.answers("command_type") == [("DENIED", ring.RecordType.CANCEL)]
+
+
+def test_quote_that_waited_is_written_as_it_was_before_the_message_that_makes_room_known(bench):
+    bench.start(market=2)
+    bench.feed(bench.add(1, "B", 100), bench.add(2, "B", 101), bench.add(3, "B", 102))
+    bench.take(bench.market)
+    bench.feed(bench.trading_action("H"))
+    waited, status = bench.take(bench.market)
+    assert (waited[1]["feed_sequence"], waited[1]["trading_state"]) == (3, 0)
+    assert (status[0], status[1]["feed_sequence"], status[1]["status"]) == ("STATUS", 4, ord("H"))
+    bench.advance(1)
+    ((_, quote),) = bench.take(bench.market)
+    assert (quote["feed_sequence"], quote["trading_state"]) == (4, ord("H"))
