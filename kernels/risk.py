@@ -16,7 +16,7 @@ class Order(NamedTuple):
 
     buys: bool
     order_qty: int
-    """The order's whole size."""
+    """Shares that it can execute: of a replacement those that its chain has not executed yet."""
     added_qty: int
     """Shares it adds to those open already: all of a new order, the increase of a replacement."""
     price: int

@@ -162,7 +162,7 @@ class Oms:
             orig=order,
             reserved_qty=added,
         )
-        asked = RiskOrder(order.side is Side.BUY, order_qty, added, price)
+        asked = RiskOrder(order.side is Side.BUY, leaves, added, price)
         quote = self._quotes[order.symbol_index]
         reason = self._risk.check(order.symbol_index, asked, quote, now_ns)
         self.orders[replacement.cl_ord_id] = replacement

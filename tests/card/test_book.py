@@ -258,6 +258,36 @@ def test_gap_makes_every_configured_symbol_stale_and_is_told_once():
     assert feed.bbos[0] == (500, 100, 1, 0, 0, 0)
 
 
+def test_system_event_is_told_for_the_whole_market():
+    event = itch50.SYSTEM_EVENT.pack(stock_locate=0, tracking_number=0, timestamp=5, event_code="Q")
+    ((kind, values),) = Feed().apply(event)
+    assert (kind, values["symbol_index"]) == ("STATUS", ring.ALL_MARKET)
+    assert (values["message_type"], values["status"]) == (ord("S"), ord("Q"))
+
+
+def test_quote_that_waited_for_a_slot_is_written_as_it_was_before_the_message_that_follows():
+    feed = Feed(slots=2)
+    for number in (1, 2, 3):
+        feed.path.apply(number, add(A, number, "B", 100, 500 + number), 0)
+    feed.take()
+    halt = itch50.STOCK_TRADING_ACTION.pack(
+        stock_locate=A,
+        tracking_number=0,
+        timestamp=5,
+        stock="X",
+        trading_state="H",
+        reserved=" ",
+        reason_code="",
+    )
+    feed.path.apply(4, halt, 0)
+    waited, status = feed.take()
+    assert (waited[1]["feed_sequence"], waited[1]["trading_state"]) == (3, 0)
+    assert (status[0], status[1]["feed_sequence"], status[1]["status"]) == ("STATUS", 4, ord("H"))
+    feed.path.market.flush()
+    ((_, quote),) = feed.take()
+    assert (quote["feed_sequence"], quote["trading_state"]) == (4, ord("H"))
+
+
 def test_change_behind_the_best_level_is_not_published():
     feed = Feed()
     feed.apply(add(A, 1, "B", 100, 500))

@@ -257,6 +257,33 @@ def test_sequence_of_zero_adopts_the_first_one_seen(bench):
     assert [values["feed_sequence"] for _, values in bench.take(bench.market)] == [700]
 
 
+def test_sequence_number_at_the_end_of_its_64_bits_does_not_stop_the_card(bench):
+    bench.write(registers.FEED_SEQUENCE, 0)
+    bench.start()
+    last = (1 << 64) - 1
+    bench.feed(bench.add(1, "B", BUY_AT), bench.delete(1), sequence=last)
+    assert [values["feed_sequence"] for _, values in bench.take(bench.market)] == [last, 0]
+
+
+def test_cleared_control_bit_stops_the_card_and_setting_it_begins_anew(bench):
+    bench.started()
+    bench.take(bench.market)
+    bench.write(registers.CONTROL, 0)
+    assert bench.read(registers.KILL) == 0
+    bench.feed(bench.add(9, "B", BUY_AT + 100))
+    bench.write(registers.KILL, 1)
+    assert bench.read(registers.KILL) == 1
+    assert bench.take(bench.market) == []
+    bench.memory[:] = bytes(len(bench.memory))
+    bench.write(registers.FEED_SEQUENCE, 0)
+    bench.place()
+    bench.write(registers.CONTROL, 1)
+    bench.feed(bench.add(9, "B", BUY_AT))
+    (bbo,) = bench.take(bench.market)
+    assert (bbo[1]["bid_price"], bbo[1]["ask_price"]) == (BUY_AT, 0)
+    assert bench.read(registers.KILL) == 1
+
+
 # Kill switch and heartbeat.
 
 
@@ -300,6 +327,9 @@ def test_silence_of_the_host_sets_kill_one_nanosecond_after_the_timeout(bench):
     bench.write(registers.KILL, 0)
     bench.advance(1_000)
     assert bench.read(registers.KILL) == 0
+    bench.now_ns += 1  # Noticed as well when nothing but a command comes.
+    bench.new()
+    assert bench.answers("reason") == [("DENIED", DenyReason.KILL_SWITCH)]
 
 
 def test_heartbeat_timeout_of_zero_never_kills(bench):

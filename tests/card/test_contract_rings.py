@@ -145,16 +145,3 @@ def test_rings_may_lie_anywhere_in_the_memory(bench):
     bench.write(registers.CONTROL, 1)
     bench.command(ring.CANCEL, cl_ord_id=1, order_qty=0)
     assert bench.answers("command_type") == [("DENIED", ring.RecordType.CANCEL)]
-
-
-def test_quote_that_waited_is_written_as_it_was_before_the_message_that_makes_room_known(bench):
-    bench.start(market=2)
-    bench.feed(bench.add(1, "B", 100), bench.add(2, "B", 101), bench.add(3, "B", 102))
-    bench.take(bench.market)
-    bench.feed(bench.trading_action("H"))
-    waited, status = bench.take(bench.market)
-    assert (waited[1]["feed_sequence"], waited[1]["trading_state"]) == (3, 0)
-    assert (status[0], status[1]["feed_sequence"], status[1]["status"]) == ("STATUS", 4, ord("H"))
-    bench.advance(1)
-    ((_, quote),) = bench.take(bench.market)
-    assert (quote["feed_sequence"], quote["trading_state"]) == (4, ord("H"))

@@ -186,6 +186,14 @@ def test_shares_that_the_venue_took_off_stay_open_for_the_replacement(card):
     assert exposure(card) == Exposure(0, 150, 0)
 
 
+def test_smaller_replacement_reserves_nothing_while_its_original_is_the_larger(card):
+    card.new(100)
+    card.venue(card.accepted(1))
+    card.replace(1, 10)
+    card.venue(card.canceled(1, 80))
+    assert exposure(card) == Exposure(0, 20, 0)
+
+
 def test_replacement_counts_the_shares_of_the_chain(card):
     card.new(100)
     card.venue(card.accepted(1) + card.executed(1, 60))
@@ -198,6 +206,25 @@ def test_replacement_counts_the_shares_of_the_chain(card):
     assert exposure(card) == Exposure(70, 30, 0)
     card.replace(3, 100)  # The one before is not answered yet.
     assert card.answers("reason")[-1] == ("DENIED", DenyReason.UNKNOWN_ORDER)
+
+
+def test_gate_measures_a_replacement_by_the_shares_it_can_execute(card):
+    card.limits(0, qty_max=100)
+    card.new(100)
+    card.venue(card.accepted(1) + card.executed(1, 60))
+    card.replace(1, 160)  # 60 are done, so 100 can execute: the limit.
+    card.venue(card.replaced(1, 2, 100))
+    card.replace(2, 161)
+    assert card.answers("reason")[-2:] == [
+        ("REPLACED",),
+        ("DENIED", DenyReason.QUANTITY_EXCEEDS_MAXIMUM),
+    ]
+
+
+def test_price_of_the_venue_that_no_record_holds_is_shown_as_the_highest(card):
+    card.new(100)
+    card.venue(card.accepted(1) + card.executed(1, 60, price=1 << 40))
+    assert card.answers("last_price")[-1] == ("EXECUTED", 0xFFFF_FFFF)
 
 
 @pytest.mark.parametrize("cut", [1, 2, 3, 50, 69, 70, 71])

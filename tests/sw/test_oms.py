@@ -245,6 +245,15 @@ def test_replacement_of_a_partly_filled_order_counts_the_chain(desk):
     assert (replacement.cum_qty, replacement.leaves_qty) == (40, 100)
 
 
+@pytest.mark.parametrize(("total", "passes"), [(140, True), (141, False)])
+def test_replacement_is_measured_by_the_shares_it_can_execute(desk, total, passes):
+    order = partially_filled(desk)  # 40 of 100 done.
+    desk.risk.limits[0] = desk.risk.limits[0]._replace(qty_max=100)
+    replacement = desk.oms.replace(order, total, 1_000_100, 6)
+    assert (replacement is not None) == passes
+    assert desk.oms.denials[DenyReason.QUANTITY_EXCEEDS_MAXIMUM] == (0 if passes else 1)
+
+
 @pytest.mark.parametrize("done", [0, 30])
 @pytest.mark.parametrize("refusal", ["denied", "rejected"])
 def test_refused_replace_lets_the_original_stand(desk, done, refusal):

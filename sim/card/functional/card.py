@@ -11,6 +11,7 @@ from protocol.registers import Register
 from sim.card.functional.feed import FeedPath
 from sim.card.functional.order import Connection, OrderPath
 from sim.card.functional.wire import Wire
+from sw.card import read
 from sw.ring import RingReader, RingWriter
 
 
@@ -84,10 +85,13 @@ class FunctionalCard:
         }
 
     def close(self) -> None:
-        """Let go of the rings' memory."""
+        """Stop, and let go of the rings' memory. Counters keep their values."""
         if self._running:
             for item in self._rings:
                 item.close()
+            for register in (registers.KILL, registers.ORDER_SESSION):
+                self._values[register.address()] = read(self, register)
+                del self._counters[register.address()]
         self._running = False
 
     def read(self, address: int) -> int:
@@ -103,6 +107,8 @@ class FunctionalCard:
         self._values[address] = value & 0xFFFF_FFFF_FFFF_FFFF
         if address == registers.CONTROL.address() and value & 1 and not self._running:
             self._start()
+        elif address == registers.CONTROL.address() and not value & 1:
+            self.close()
         elif self._running and address == registers.KILL.address():
             self._orders.killed = bool(value)
         elif self._running and address == registers.ORDER_SESSION.address():

@@ -10,6 +10,7 @@ from sim.card.functional.book import Book, Level, RestingOrder
 from sim.card.functional.market import MarketWriter, SequenceAndTime
 from sw.ring import RingWriter
 
+_U64_MAX = 0xFFFF_FFFF_FFFF_FFFF
 _U32_MAX = 0xFFFF_FFFF
 _U16_MAX = 0xFFFF
 
@@ -93,14 +94,14 @@ class FeedPath:
             ring.GAP.pack(
                 symbol_index=ring.ALL_MARKET,
                 ts_card_ns=now_ns,
-                first_sequence=first,
+                first_sequence=first & _U64_MAX,
                 message_count=count,
             )
         )
         for index, state in enumerate(self.symbols):
             if state.stock:
                 self._mark_stale(index, StaleReason.GAP)
-                self._publish(index, (first + count - 1, 0))
+                self._publish(index, (first + count - 1 & _U64_MAX, 0))
 
     def apply(self, sequence: int, data: bytes, now_ns: int) -> None:
         """Take one feed message. A message block without data only takes a sequence number."""
@@ -113,7 +114,7 @@ class FeedPath:
             self._drops[DropReason.UNKNOWN_MESSAGE] += 1
             return
         message = layout.unpack(data)
-        cause = (sequence, int(message["timestamp"]))
+        cause = (sequence & _U64_MAX, int(message["timestamp"]))
         code = str(message["message_type"])
         if code == "S":
             self._status(ring.ALL_MARKET, message, cause, str(message["event_code"]))

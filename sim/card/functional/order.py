@@ -29,6 +29,9 @@ ANSWERS_RESERVED = 3
 
 _SEQUENCE_MASK = 0xFFFF_FFFF
 
+_PRICE_MAX = 0xFFFF_FFFF
+"""Highest price of a record; OUCH has eight bytes for one, and allows far less. [1.2]"""
+
 _SEQUENCED_DATA = bytes((soupbintcp.SEQUENCED_DATA.code,))
 _END_OF_SESSION = bytes((soupbintcp.END_OF_SESSION.code,))
 
@@ -218,8 +221,9 @@ class OrderPath:
         if orig is None or orig.orig_cl_ord_id:
             return DenyReason.UNKNOWN_ORDER
         index, total, price = orig.symbol_index, command["order_qty"], command["price"]
-        added = max(total - orig.cum_qty - orig.leaves_qty, 0)
-        reason = self._gate(index, Order(orig.buys, total, added, price), now_ns)
+        leaves = max(total - orig.cum_qty, 0)
+        added = max(leaves - orig.leaves_qty, 0)
+        reason = self._gate(index, Order(orig.buys, leaves, added, price), now_ns)
         if reason is not DenyReason.NONE:
             return reason
         self._orders[command["cl_ord_id"]] = CardOrder(
@@ -358,7 +362,7 @@ class OrderPath:
             values,
             now_ns,
             venue_order_id=values["order_reference_number"],
-            price=values["price"],
+            price=min(int(values["price"]), _PRICE_MAX),
             order_qty=values["quantity"],
             order_state=ord(str(values["order_state"])),
         )
@@ -380,7 +384,7 @@ class OrderPath:
             values,
             now_ns,
             venue_order_id=values["order_reference_number"],
-            price=values["price"],
+            price=min(int(values["price"]), _PRICE_MAX),
             leaves_qty=leaves,
             order_state=ord(str(values["order_state"])),
             orig_cl_ord_id=orig_id,
@@ -417,7 +421,7 @@ class OrderPath:
             values,
             now_ns,
             match_number=values["match_number"],
-            last_price=values["price"],
+            last_price=min(int(values["price"]), _PRICE_MAX),
             last_qty=qty,
             liquidity_flag=ord(str(values["liquidity_flag"])),
         )
