@@ -100,7 +100,7 @@ def parse_tcp(frame: bytes) -> Segment:
     if ETHERNET.unpack(frame)["ether_type"] != EtherType.IPV4:
         raise DecodeError("not IPv4")
     ip = IPV4.unpack(frame, ETHERNET.size)
-    version_ihl, total = int(ip["version_ihl"]), int(ip["total_length"])
+    version_ihl, total = ip["version_ihl"], ip["total_length"]
     start = ETHERNET.size
     body = start + (version_ihl & 0xF) * 4
     end = start + total
@@ -111,19 +111,19 @@ def parse_tcp(frame: bytes) -> Segment:
     if ip["protocol"] != IpProtocol.TCP:
         raise DecodeError("not TCP", start)
     tcp = TCP.unpack(frame[:end], body)
-    source, destination = int(ip["source"]), int(ip["destination"])
+    source, destination = ip["source"], ip["destination"]
     if checksum(pseudo_header(source, destination, IpProtocol.TCP, end - body) + frame[body:end]):
         raise DecodeError("TCP checksum is wrong", body)
-    payload_at = body + (int(tcp["offset_flags"]) >> 12) * 4
+    payload_at = body + (tcp["offset_flags"] >> 12) * 4
     if not body + TCP.size <= payload_at <= end:
         raise DecodeError("TCP data offset contradicts the packet", body)
     return Segment(
         source,
         destination,
-        int(tcp["source_port"]),
-        int(tcp["destination_port"]),
-        int(tcp["sequence_number"]),
-        int(tcp["acknowledgment_number"]),
-        TcpFlag(int(tcp["offset_flags"]) & 0x1F),
+        tcp["source_port"],
+        tcp["destination_port"],
+        tcp["sequence_number"],
+        tcp["acknowledgment_number"],
+        TcpFlag(tcp["offset_flags"] & 0x1F),
         frame[payload_at:end],
     )

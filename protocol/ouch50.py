@@ -7,6 +7,7 @@ an appendage: a 2-byte length and that many bytes of options, each `length, tag,
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, unique
+from typing import Any
 
 from protocol.layout import (
     DecodeError,
@@ -541,7 +542,7 @@ def pack(
 
 def unpack(
     family: Family[Message], data: bytes
-) -> tuple[Message, dict[str, Value], list[tuple[int, Value]]]:
+) -> tuple[Message, dict[str, Any], list[tuple[int, Value]]]:
     """Return a message, its fields (with ``appendage_length`` where present) and its options.
 
     The value of a tag that is not defined here is given as bytes.
@@ -562,7 +563,7 @@ def unpack(
         raise DecodeError(f"{message.title} has {message.size} bytes, not {len(data)}", end)
     values |= APPENDAGE_LENGTH.unpack(data, end)
     start = end + APPENDAGE_LENGTH.size
-    claimed, there = int(values["appendage_length"]), len(data) - start
+    claimed, there = values["appendage_length"], len(data) - start
     if claimed != there:
         raise DecodeError(
             f"{message.title}: appendage length is {claimed}, {there} bytes follow", end
@@ -574,7 +575,7 @@ def _unpack_options(data: bytes, start: int) -> list[tuple[int, Value]]:
     options: list[tuple[int, Value]] = []
     while start < len(data):
         head = TAG_VALUE.unpack(data, start)
-        length, tag = int(head["option_length"]), int(head["option_tag"])
+        length, tag = head["option_length"], head["option_tag"]
         raw = data[start + TAG_VALUE.size : start + 1 + length]
         if length < 1 or len(raw) != length - 1:
             raise DecodeError(f"option tag {tag} claims {length} bytes of tag and value", start)

@@ -103,19 +103,19 @@ class Feed:
             return self._apply_bbo(record)
         if record_type == ring.RecordType.GAP:
             self.gap_count += 1
-            self.messages_lost += int(ring.GAP.unpack(record)["message_count"])
+            self.messages_lost += ring.GAP.unpack(record)["message_count"]
         elif record_type not in ring.MARKET.by_code:
             raise RingError(f"MARKET_RECORD_UNKNOWN: type=0x{record_type:02x}")
         return ring.ALL_MARKET
 
     def _apply_bbo(self, record: bytes) -> int:
         bbo = ring.BBO.unpack(record)
-        index = int(bbo["symbol_index"])
+        index: int = bbo["symbol_index"]
         quote = self.quotes[index]
         for name in _COPIED:
             setattr(quote, name, bbo[name])
-        quote.stale_reason = StaleReason(int(bbo["stale_reason"]))
-        quote.skipped += int(bbo["skipped"])
+        quote.stale_reason = StaleReason(bbo["stale_reason"])
+        quote.skipped += bbo["skipped"]
         return index
 
 

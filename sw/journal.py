@@ -57,7 +57,7 @@ def read_journal(file: BinaryIO) -> Iterator[bytes]:
     header = file.read(HEADER.size)
     if len(header) < HEADER.size or header[:8] != MAGIC:
         raise JournalError(f"JOURNAL_HEADER_WRONG: bytes={header[:8]!r}, expected={MAGIC!r}")
-    version = int(HEADER.unpack(header)["version"])
+    version = HEADER.unpack(header)["version"]
     if version != VERSION:
         raise JournalError(f"JOURNAL_VERSION_MISMATCH: version={version}, expected={VERSION}")
     offset = HEADER.size

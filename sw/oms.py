@@ -7,7 +7,7 @@ they begin with 1 and only grow, so every message can be sent again without harm
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from kernels.risk import Order as RiskOrder
 from protocol import ring
@@ -271,12 +271,12 @@ class Oms:
             return ring.ALL_MARKET
         values = layout.unpack(record)
         if values.get("command_type") == ring.RecordType.MASS_CANCEL:
-            self.denials[DenyReason(int(values["reason"]))] += 1
+            self.denials[DenyReason(values["reason"])] += 1
             for asked in self.orders.values():
                 if asked.state is OrderState.PENDING_CANCEL:
                     self._refuse_request(asked, OrderEvent.CANCEL_REFUSED)
             return ring.ALL_MARKET
-        cl_ord_id = int(values["cl_ord_id"])
+        cl_ord_id = values["cl_ord_id"]
         order = self.orders.get(cl_ord_id)
         if order is None:
             raise OrderStateError(f"ORDER_UNKNOWN: cl_ord_id={cl_ord_id}")
@@ -284,27 +284,27 @@ class Oms:
         return order.symbol_index
 
     def _apply(
-        self, record_type: int, order: Order, values: dict[str, Value], fills: list[Fill]
+        self, record_type: int, order: Order, values: dict[str, Any], fills: list[Fill]
     ) -> None:
         kinds = ring.RecordType
         if record_type == kinds.ACCEPTED:
             self._accepted(order, values)
         elif record_type == kinds.EXECUTED:
-            self._executed(order, int(values["last_qty"]))
-            fills.append(Fill(order, int(values["last_qty"]), int(values["last_price"])))
+            self._executed(order, values["last_qty"])
+            fills.append(Fill(order, values["last_qty"], values["last_price"]))
         elif record_type == kinds.REPLACED:
             self._replaced(order, values)
         elif record_type == kinds.CANCELED:
-            self._canceled(order, int(values["canceled_qty"]))
+            self._canceled(order, values["canceled_qty"])
         elif record_type == kinds.REJECTED:
-            self.rejects[int(values["reason"])] += 1
+            self.rejects[values["reason"]] += 1
             self._refuse(order, OrderEvent.REJECTED)
         elif record_type == kinds.DENIED:
             self._denied(order, values)
 
-    def _accepted(self, order: Order, values: dict[str, Value]) -> None:
-        order.venue_order_id = int(values["venue_order_id"])
-        order.price = int(values["price"])
+    def _accepted(self, order: Order, values: dict[str, Any]) -> None:
+        order.venue_order_id = values["venue_order_id"]
+        order.price = values["price"]
         self._step(order, OrderEvent.ACCEPTED)
         if values["order_state"] == ord("D"):
             self._canceled(order, order.leaves_qty)
@@ -323,11 +323,11 @@ class Oms:
         if event is OrderEvent.EXECUTED:
             self._drop_replacement(order)
 
-    def _replaced(self, replacement: Order, values: dict[str, Value]) -> None:
+    def _replaced(self, replacement: Order, values: dict[str, Any]) -> None:
         orig = replacement.orig
         if orig is None or orig.cl_ord_id != values["orig_cl_ord_id"]:
             raise OrderStateError(f"ORDER_NOT_A_REPLACEMENT: cl_ord_id={replacement.cl_ord_id}")
-        leaves = int(values["leaves_qty"])
+        leaves = values["leaves_qty"]
         buys = replacement.side is Side.BUY
         opened = leaves - orig.leaves_qty - replacement.reserved_qty
         self._risk.open(replacement.symbol_index, buys, opened)
@@ -348,8 +348,8 @@ class Oms:
             self._step(order, OrderEvent.CANCELED)
             self._drop_replacement(order)
 
-    def _denied(self, order: Order, values: dict[str, Value]) -> None:
-        reason = DenyReason(int(values["reason"]))
+    def _denied(self, order: Order, values: dict[str, Any]) -> None:
+        reason = DenyReason(values["reason"])
         if values["command_type"] == ring.RecordType.CANCEL:
             # Else the order ended, or a mass cancel was refused, while the cancel was on its way.
             if order.state is OrderState.PENDING_CANCEL:

@@ -6,6 +6,7 @@ one another, so there is no retransmission; a segment that is not the next one i
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from protocol import ouch50, soupbintcp
 from protocol.frames import Address, Segment, parse_tcp, tcp_frame
@@ -68,7 +69,7 @@ class Gateway:
         self._send = send
         self._received = bytearray()
         self._last_ref = 0
-        self._entered: dict[int, dict[str, Value]] = {}
+        self._entered: dict[int, dict[str, Any]] = {}
         self._order_reference = 0
 
     def receive(self, frame: bytes, now_ns: int) -> None:
@@ -118,18 +119,18 @@ class Gateway:
         self._last_ref = ref
         return True
 
-    def _enter(self, values: dict[str, Value], now_ns: int) -> None:
-        ref = int(values["user_ref_num"])
+    def _enter(self, values: dict[str, Any], now_ns: int) -> None:
+        ref = values["user_ref_num"]
         if not self._is_new(ref):
             return
-        locate = self._locate_of(str(values["symbol"]))
+        locate = self._locate_of(values["symbol"])
         if locate == 0:
             self._reject(ref, REJECT_INVALID_SYMBOL, values, now_ns)
             return
-        if str(values["side"]) not in ouch50.SIDE:
+        if values["side"] not in ouch50.SIDE:
             self._reject(ref, REJECT_INVALID_SIDE, values, now_ns)
             return
-        if str(values["time_in_force"]) not in _TIMES_IN_FORCE:
+        if values["time_in_force"] not in _TIMES_IN_FORCE:
             self._reject(ref, REJECT_OTHER, values, now_ns)
             return
         self._entered[ref] = values
@@ -138,17 +139,17 @@ class Gateway:
                 NewOrder(
                     ref,
                     locate,
-                    Side(ord(str(values["side"]))),
-                    int(values["quantity"]),
-                    int(values["price"]),
-                    _TIMES_IN_FORCE[str(values["time_in_force"])],
+                    Side(ord(values["side"])),
+                    values["quantity"],
+                    values["price"],
+                    _TIMES_IN_FORCE[values["time_in_force"]],
                 )
             ),
             now_ns,
         )
 
-    def _replace(self, values: dict[str, Value], now_ns: int) -> None:
-        orig, ref = int(values["orig_user_ref_num"]), int(values["user_ref_num"])
+    def _replace(self, values: dict[str, Any], now_ns: int) -> None:
+        orig, ref = values["orig_user_ref_num"], values["user_ref_num"]
         is_live = orig in self._entered and self._engine.order(orig) is not None
         if not is_live or ref <= self._last_ref:
             return  # Silently ignored; the number may be used again. [2.2]
@@ -158,20 +159,20 @@ class Gateway:
             self._engine.replace(
                 orig,
                 ref,
-                int(values["quantity"]),
-                int(values["price"]),
-                _TIMES_IN_FORCE.get(str(values["time_in_force"]), TimeInForce.DAY),
+                values["quantity"],
+                values["price"],
+                _TIMES_IN_FORCE.get(values["time_in_force"], TimeInForce.DAY),
             ),
             now_ns,
         )
 
-    def _cancel(self, values: dict[str, Value], now_ns: int) -> None:
-        ref, qty = int(values["user_ref_num"]), int(values["quantity"])
+    def _cancel(self, values: dict[str, Any], now_ns: int) -> None:
+        ref, qty = values["user_ref_num"], values["quantity"]
         if ref in self._entered:
             self.publish(self._engine.cancel(ref, qty), now_ns)
 
-    def _mass_cancel(self, values: dict[str, Value], now_ns: int) -> None:
-        ref, symbol = int(values["user_ref_num"]), str(values["symbol"])
+    def _mass_cancel(self, values: dict[str, Any], now_ns: int) -> None:
+        ref, symbol = values["user_ref_num"], values["symbol"]
         if not self._is_new(ref):
             return
         symbols = {ref: entered["symbol"] for ref, entered in self._entered.items()}
@@ -210,7 +211,7 @@ class Gateway:
             if self._engine.order(order_id) is None:
                 self._entered.pop(order_id, None)
 
-    def _accepted(self, event: Accepted, entered: dict[str, Value], now_ns: int) -> None:
+    def _accepted(self, event: Accepted, entered: dict[str, Any], now_ns: int) -> None:
         self._answer(
             ouch50.ORDER_ACCEPTED,
             now_ns,
@@ -222,7 +223,7 @@ class Gateway:
             **self._echo(entered),
         )
 
-    def _replaced(self, event: Replaced, entered: dict[str, Value], now_ns: int) -> None:
+    def _replaced(self, event: Replaced, entered: dict[str, Any], now_ns: int) -> None:
         self._entered.pop(event.orig_order_id)
         self._answer(
             ouch50.ORDER_REPLACED,
@@ -236,7 +237,7 @@ class Gateway:
             **self._echo(entered),
         )
 
-    def _echo(self, entered: dict[str, Value]) -> dict[str, Value]:
+    def _echo(self, entered: dict[str, Any]) -> dict[str, Any]:
         """Return what both acknowledgements carry besides the order's terms."""
         self._order_reference += 1
         names = (
@@ -263,7 +264,7 @@ class Gateway:
             match_number=event.match_number,
         )
 
-    def _reject(self, ref: int, reason: int, entered: dict[str, Value], now_ns: int) -> None:
+    def _reject(self, ref: int, reason: int, entered: dict[str, Any], now_ns: int) -> None:
         self._answer(
             ouch50.REJECTED,
             now_ns,

@@ -1,10 +1,10 @@
 """Parse and book stage: feed messages in, market records out."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from kernels.risk import Market
 from protocol import itch50, ring
-from protocol.layout import Value
 from protocol.reasons import DropReason, StaleReason
 from sim.card.functional.book import Book, Level, RestingOrder
 from sim.card.functional.market import MarketWriter, SequenceAndTime
@@ -114,14 +114,14 @@ class FeedPath:
             self._drops[DropReason.UNKNOWN_MESSAGE] += 1
             return
         message = layout.unpack(data)
-        cause = (sequence & _U64_MAX, int(message["timestamp"]))
-        code = str(message["message_type"])
+        cause = (sequence & _U64_MAX, message["timestamp"])
+        code = message["message_type"]
         if code == "S":
-            self._status(ring.ALL_MARKET, message, cause, str(message["event_code"]))
+            self._status(ring.ALL_MARKET, message, cause, message["event_code"])
             return
         if code == "R":
-            self._learn(str(message["stock"]), int(message["stock_locate"]))
-        index = self.locates.get(int(message["stock_locate"]))
+            self._learn(message["stock"], message["stock_locate"])
+        index = self.locates.get(message["stock_locate"])
         if index is None:
             self._drops[DropReason.UNKNOWN_SYMBOL] += 1
             return
@@ -135,7 +135,7 @@ class FeedPath:
             self.locates[locate] = index
 
     def _apply_to_symbol(
-        self, index: int, code: str, message: dict[str, Value], cause: SequenceAndTime
+        self, index: int, code: str, message: dict[str, Any], cause: SequenceAndTime
     ) -> None:
         reason = StaleReason.NONE
         if code in "AF":
@@ -143,17 +143,17 @@ class FeedPath:
         elif code in "EC":
             reason = self._execute(index, code, message, cause)
         elif code == "X":
-            reference = int(message["order_reference_number"])
-            reason = self._book.reduce(index, reference, int(message["canceled_shares"]))
+            reference = message["order_reference_number"]
+            reason = self._book.reduce(index, reference, message["canceled_shares"])
         elif code == "D":
-            reason = self._book.delete(index, int(message["order_reference_number"]))
+            reason = self._book.delete(index, message["order_reference_number"])
         elif code == "U":
             reason = self._book.replace(
                 index,
-                int(message["original_order_reference_number"]),
-                int(message["new_order_reference_number"]),
-                int(message["shares"]),
-                int(message["price"]),
+                message["original_order_reference_number"],
+                message["new_order_reference_number"],
+                message["shares"],
+                message["price"],
             )
         elif code in "PQ":
             self._trade(index, code, message, cause)
@@ -164,26 +164,26 @@ class FeedPath:
         if reason is StaleReason.LOCATE_MISMATCH:
             self._mark_owner_stale(message, cause)
 
-    def _add(self, index: int, message: dict[str, Value]) -> StaleReason:
-        reference, side = int(message["order_reference_number"]), message["buy_sell_indicator"]
+    def _add(self, index: int, message: dict[str, Any]) -> StaleReason:
+        reference, side = message["order_reference_number"], message["buy_sell_indicator"]
         if side not in ("B", "S") and self._book.find(reference) is None:
             return StaleReason.INVALID_ORDER
-        order = RestingOrder(index, side == "B", int(message["price"]), int(message["shares"]))
+        order = RestingOrder(index, side == "B", message["price"], message["shares"])
         return self._book.add(reference, order)
 
     def _execute(
-        self, index: int, code: str, message: dict[str, Value], cause: SequenceAndTime
+        self, index: int, code: str, message: dict[str, Any], cause: SequenceAndTime
     ) -> StaleReason:
-        reference, shares = int(message["order_reference_number"]), int(message["executed_shares"])
+        reference, shares = message["order_reference_number"], message["executed_shares"]
         order = self._book.find(reference)
         if order is not None and message.get("printable") != "N":
-            price = order.price if code == "E" else int(message["execution_price"])
+            price = order.price if code == "E" else message["execution_price"]
             side = ord("B") if order.buys else ord("S")
             self._put_trade(index, code, message, cause, shares, price, side)
         return self._book.reduce(index, reference, shares)
 
     def _trade(
-        self, index: int, code: str, message: dict[str, Value], cause: SequenceAndTime
+        self, index: int, code: str, message: dict[str, Any], cause: SequenceAndTime
     ) -> None:
         names = ("shares", "price") if code == "P" else ("cross_shares", "cross_price")
         shares, price = (int(message[name]) for name in names)
@@ -194,7 +194,7 @@ class FeedPath:
         self,
         index: int,
         code: str,
-        message: dict[str, Value],
+        message: dict[str, Any],
         cause: SequenceAndTime,
         shares: int,
         price: int,
@@ -215,24 +215,24 @@ class FeedPath:
         )
 
     def _trading_state(
-        self, index: int, code: str, message: dict[str, Value], cause: SequenceAndTime
+        self, index: int, code: str, message: dict[str, Any], cause: SequenceAndTime
     ) -> None:
         state = self.symbols[index]
         after = state.trading_state
         if code == "H":
-            status = str(message["trading_state"])
+            status = message["trading_state"]
             after = ord(status)
         elif code == "h":
-            status = str(message["operational_halt_action"])
+            status = message["operational_halt_action"]
             if message["market_code"] == _NASDAQ:
                 after = _TRADING if status == "T" else _HALTED
         else:
-            status = str(message["reg_sho_action"])
+            status = message["reg_sho_action"]
         self._status(index, message, cause, status)
         state.trading_state = after  # Only now: a quote that waited for a slot is of before.
 
     def _status(
-        self, index: int, message: dict[str, Value], cause: SequenceAndTime, status: str
+        self, index: int, message: dict[str, Any], cause: SequenceAndTime, status: str
     ) -> None:
         self.market.put(
             ring.STATUS.pack(
@@ -240,7 +240,7 @@ class FeedPath:
                 ts_card_ns=self._now_ns,
                 ts_feed_ns=cause[1],
                 feed_sequence=cause[0],
-                message_type=ord(str(message["message_type"])),
+                message_type=ord(message["message_type"]),
                 status=ord(status),
             )
         )
@@ -250,7 +250,7 @@ class FeedPath:
         if state.stale_reason is StaleReason.NONE:
             state.stale_reason = reason
 
-    def _mark_owner_stale(self, message: dict[str, Value], cause: SequenceAndTime) -> None:
+    def _mark_owner_stale(self, message: dict[str, Any], cause: SequenceAndTime) -> None:
         name = "order_reference_number"
         named = name if name in message else f"original_{name}"
         order = self._book.find(int(message[named]))

@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from kernels.risk import (
     Exposure,
@@ -355,26 +356,26 @@ class OrderPath:
         if handler is not None and order is not None:
             handler(order, values, now_ns)
 
-    def _accepted(self, order: CardOrder, values: dict[str, Value], now_ns: int) -> None:
+    def _accepted(self, order: CardOrder, values: dict[str, Any], now_ns: int) -> None:
         self._answered(
             ring.ACCEPTED,
             order,
             values,
             now_ns,
             venue_order_id=values["order_reference_number"],
-            price=min(int(values["price"]), _PRICE_MAX),
+            price=min(values["price"], _PRICE_MAX),
             order_qty=values["quantity"],
-            order_state=ord(str(values["order_state"])),
+            order_state=ord(values["order_state"]),
         )
         if values["order_state"] == "D":
-            self._end(order, int(values["user_ref_num"]))
+            self._end(order, values["user_ref_num"])
 
-    def _replaced(self, order: CardOrder, values: dict[str, Value], now_ns: int) -> None:
-        orig_id = int(values["orig_user_ref_num"])
+    def _replaced(self, order: CardOrder, values: dict[str, Any], now_ns: int) -> None:
+        orig_id = values["orig_user_ref_num"]
         orig = self._orders.pop(orig_id, None)
         if orig is None:
             return
-        leaves = int(values["quantity"])
+        leaves = values["quantity"]
         self._open(order, leaves - orig.leaves_qty - order.reserved_qty)
         order.leaves_qty, order.cum_qty = leaves, orig.cum_qty
         order.orig_cl_ord_id = order.reserved_qty = 0
@@ -384,34 +385,34 @@ class OrderPath:
             values,
             now_ns,
             venue_order_id=values["order_reference_number"],
-            price=min(int(values["price"]), _PRICE_MAX),
+            price=min(values["price"], _PRICE_MAX),
             leaves_qty=leaves,
-            order_state=ord(str(values["order_state"])),
+            order_state=ord(values["order_state"]),
             orig_cl_ord_id=orig_id,
         )
         if values["order_state"] == "D":
-            self._end(order, int(values["user_ref_num"]))
+            self._end(order, values["user_ref_num"])
 
-    def _canceled(self, order: CardOrder, values: dict[str, Value], now_ns: int) -> None:
+    def _canceled(self, order: CardOrder, values: dict[str, Any], now_ns: int) -> None:
         # Self-match prevention has a message of its own, which calls the shares otherwise.
         gone = values.get("quantity", values.get("decrement_shares", 0))
         qty = min(int(gone), order.leaves_qty)
         order.leaves_qty -= qty
         self._open(order, -qty)
-        self._reserve(order, int(values["user_ref_num"]))
+        self._reserve(order, values["user_ref_num"])
         self._answered(
             ring.CANCELED,
             order,
             values,
             now_ns,
             canceled_qty=qty,
-            reason=ord(str(values["reason"])),
+            reason=ord(values["reason"]),
         )
         if order.leaves_qty == 0:
-            self._end(order, int(values["user_ref_num"]))
+            self._end(order, values["user_ref_num"])
 
-    def _executed(self, order: CardOrder, values: dict[str, Value], now_ns: int) -> None:
-        qty, index = int(values["quantity"]), order.symbol_index
+    def _executed(self, order: CardOrder, values: dict[str, Any], now_ns: int) -> None:
+        qty, index = values["quantity"], order.symbol_index
         order.leaves_qty -= qty
         order.cum_qty += qty
         self._exposures[index] = filled(self._exposures[index], order.buys, qty)
@@ -421,16 +422,16 @@ class OrderPath:
             values,
             now_ns,
             match_number=values["match_number"],
-            last_price=min(int(values["price"]), _PRICE_MAX),
+            last_price=min(values["price"], _PRICE_MAX),
             last_qty=qty,
-            liquidity_flag=ord(str(values["liquidity_flag"])),
+            liquidity_flag=ord(values["liquidity_flag"]),
         )
         if order.leaves_qty <= 0:
-            self._end(order, int(values["user_ref_num"]))
+            self._end(order, values["user_ref_num"])
 
-    def _rejected(self, order: CardOrder, values: dict[str, Value], now_ns: int) -> None:
+    def _rejected(self, order: CardOrder, values: dict[str, Any], now_ns: int) -> None:
         self._answered(ring.REJECTED, order, values, now_ns, reason=values["reason"])
-        self._end(order, int(values["user_ref_num"]))
+        self._end(order, values["user_ref_num"])
 
     def _reserve(self, order: CardOrder, cl_ord_id: int) -> None:
         """Let what was taken off an order stay open for the replacement that will open it again."""
@@ -452,13 +453,13 @@ class OrderPath:
         self,
         layout: Layout,
         order: CardOrder,
-        values: dict[str, Value],
+        values: dict[str, Any],
         now_ns: int,
         **own: Value,
     ) -> None:
         head = {
             "symbol_index": order.symbol_index,
-            "cl_ord_id": int(values["user_ref_num"]),
+            "cl_ord_id": values["user_ref_num"],
         }
         self._put(layout, now_ns, head, ts_venue_ns=values["timestamp"], **own)
 
