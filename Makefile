@@ -33,7 +33,7 @@ setup: $(STAMP)
 $(STAMP): pyproject.toml
 	@$(SHELL) ./prerequisites.sh "$(PYTHON)"
 	@echo "Setting up $(VENV) from PyPI; this takes a minute or two and is done once."
-	@$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@
 

@@ -97,6 +97,7 @@ class Engine:
         self._card = card
         self._config = config
         self._next_heartbeat_ns = 0
+        self._stopping = False
         market, execution, command = self._place_rings()
         self.feed = Feed(market, count, journal.append)
         self.risk = Risk(count)
@@ -133,7 +134,7 @@ class Engine:
         """Write symbols, limits and the order session to the card, then release the kill switch."""
         config, card = self._config, self._card
         for index, symbol in enumerate(config.symbols):
-            stock = int.from_bytes(symbol.stock.encode("ascii").ljust(8), "little")
+            stock = int.from_bytes(symbol.stock.encode("latin-1").ljust(8), "little")
             write(card, registers.SYMBOL_STOCK, stock, index)
             write(card, registers.SYMBOL_LOCATE, symbol.locate, index)
         write(card, registers.FEED_GAP_TIMEOUT_NS, config.feed_gap_timeout_ns)
@@ -188,7 +189,7 @@ class Engine:
         for index in sorted(moved):
             if index in self._makers:
                 self._makers[index].on_event(now_ns)
-        if now_ns >= self._next_heartbeat_ns:
+        if not self._stopping and now_ns >= self._next_heartbeat_ns:
             self._beat(now_ns)
         return taken
 
@@ -197,11 +198,11 @@ class Engine:
         self._next_heartbeat_ns = now_ns + self._config.heartbeat_interval_ns
 
     def stop(self, now_ns: int) -> bool:
-        """Stop quoting and ask for the end of every order; answers still have to be polled.
+        """Stop quoting and beating, and ask for the end of every order; answers are still to come.
 
         Returns False when the command ring is full and the request must be made again.
         """
-        self.risk.killed = True
+        self.risk.killed = self._stopping = True
         self._makers.clear()
         return self.oms.mass_cancel(now_ns)
 

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from protocol.orders import Side
+from protocol.orders import OrderState, Side
+from protocol.ouch50 import PRICE_MAX
 from sw.feed import Quote
 from sw.oms import Oms, Order
 from sw.risk import Risk
@@ -25,7 +26,11 @@ class Quoting:
 
 
 class MarketMaker:
-    """Quotes one symbol on both sides, passively: it never takes.
+    """Quotes one symbol on both sides.
+
+    Prices are passive against the market as the host sees it; what crosses by the time it arrives
+    takes. Our own two quotes never meet: a side waits while it would reach the other's old price.
+    What was refused is not asked for again before the market has changed.
 
     Parameters
     ----------
@@ -46,6 +51,10 @@ class MarketMaker:
         self._oms = oms
         self._risk = risk
         self._orders: dict[Side, Order | None] = {Side.BUY: None, Side.SELL: None}
+        self._asked = {Side.BUY: -1, Side.SELL: -1}
+        """Feed sequence number of the market that the last request was decided on."""
+        self._refused = {Side.BUY: -1, Side.SELL: -1}
+        """The same of the last request that was refused."""
 
     def on_event(self, now_ns: int) -> None:
         """Bring both quotes to where they should be. Called after the market or an order moved."""
@@ -69,20 +78,42 @@ class MarketMaker:
 
     def _work(self, side: Side, price: int, qty: int, now_ns: int) -> None:
         order = self._orders[side]
-        if order is not None and not order.is_open and order.orig is not None:
-            order = self._orders[side] = order.orig  # A refused replacement: the original stands.
-        if order is None or not order.is_open:
-            if qty > 0 and price > 0:
-                self._orders[side] = self._oms.submit(self._symbol_index, side, qty, price, now_ns)
-        elif order.is_live:
-            self._adjust(order, price, qty, now_ns)
-
-    def _adjust(self, order: Order, price: int, qty: int, now_ns: int) -> None:
-        if qty <= 0 or price <= 0:
+        if order is not None and order.state in _REFUSED:
+            self._refused[side] = self._asked[side]
+            # The original of a refused replacement may still stand.
+            orig = order.orig
+            order = self._orders[side] = orig if orig is not None and orig.is_open else None
+        if not 0 < price <= PRICE_MAX:
+            qty = 0
+        if order is not None and order.is_live and qty <= 0:
+            self._asked[side] = -1  # Its end is what we want, and no refusal.
             self._oms.cancel(order, now_ns)
-            return
-        away = abs(price - order.price)
-        if away >= self._quoting.requote_ticks * self._quoting.tick_size or order.leaves_qty > qty:
-            replacement = self._oms.replace(order, order.cum_qty + qty, price, now_ns)
-            if replacement is not None:
-                self._orders[order.side] = replacement
+        elif qty > 0 and self._may_ask(side, price):
+            if order is None or not order.is_open:
+                self._asked[side] = self._quote.feed_sequence
+                self._orders[side] = self._oms.submit(self._symbol_index, side, qty, price, now_ns)
+            elif order.is_live and self._is_off(order, price, qty):
+                self._asked[side] = self._quote.feed_sequence
+                replacement = self._oms.replace(order, order.cum_qty + qty, price, now_ns)
+                if replacement is None:
+                    self._refused[side] = self._quote.feed_sequence
+                else:
+                    self._orders[side] = replacement
+
+    def _is_off(self, order: Order, price: int, qty: int) -> bool:
+        away = self._quoting.requote_ticks * self._quoting.tick_size
+        return abs(price - order.price) >= away or order.leaves_qty > qty
+
+    def _may_ask(self, side: Side, price: int) -> bool:
+        """Whether the market has changed since a refusal, and our other quote is out of the way."""
+        if self._refused[side] == self._quote.feed_sequence:
+            return False
+        other = self._orders[Side.SELL if side is Side.BUY else Side.BUY]
+        while other is not None:  # A replacement that is under way, and what it replaces.
+            if other.is_open and (other.price - price) * side.sign <= 0:
+                return False
+            other = other.orig if other.state is OrderState.PENDING_NEW else None
+        return True
+
+
+_REFUSED = frozenset({OrderState.DENIED, OrderState.REJECTED, OrderState.CANCELED})

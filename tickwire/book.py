@@ -16,7 +16,7 @@ from protocol.reasons import DropReason, StaleReason
 from protocol.units import NS_PER_SECOND
 from sim.card.functional import FunctionalCard, Port
 from sim.golden.book import EMPTY_BBO, Bbo, Book, Change
-from sim.golden.moldudp64 import Arbiter, Event, Gap, Message
+from sim.golden.moldudp64 import Arbiter, Event, Gap, Message, Packet, parse_packet
 from sim.golden.parse import ParseError, parse
 from sim.golden.wire import Datagram, parse_frame
 from sim.venue.publisher import publish
@@ -25,11 +25,13 @@ from sw.feed import Feed, Quote
 from sw.ring import RingReader, ring_size
 from tickwire.capture import InputError, file_kind, read_frames, read_itch
 from tickwire.day import stock_of
+from tickwire.outputs import check_output
 
 GAP_TIMEOUT_NS = NS_PER_SECOND
 """How long a message of a capture that one line lost may come on the other."""
 
-_MARKET_SLOTS = 4096
+_MARKET_SLOTS = 1 << 17  # More than one frame can release, with all that waited for it.
+_OTHER_SLOTS = 2
 _ORDER_COUNT = 1 << 26
 
 
@@ -59,6 +61,7 @@ def run(path: Path, csv_path: Path, by: By, symbols: frozenset[str]) -> None:
 
     Raises :class:`InputError` where the file stops making sense; the rows before are written.
     """
+    check_output(csv_path, (path,), device=True)
     wanted = symbols.__contains__ if symbols else lambda symbol: True
     stale: Counter[StaleReason] = Counter()
     rows = (golden_rows if by is By.GOLDEN else functional_rows)(path, wanted, stale)
@@ -128,7 +131,7 @@ def functional_rows(
     """Yield the rows by the functional card: frames in, records out of its market ring."""
     first, locates = _directory(path, wanted)
     stocks = list(locates)
-    with HostMemory(3 * ring_size(_MARKET_SLOTS)) as memory:
+    with HostMemory(ring_size(_MARKET_SLOTS) + 2 * ring_size(_OTHER_SLOTS)) as memory:
         card = FunctionalCard(memory, max(len(stocks), 1), _ORDER_COUNT)
         reader = _start(card, memory, locates, first)
         feed = Feed(reader, len(stocks), lambda record: None)
@@ -141,6 +144,9 @@ def functional_rows(
             card.advance(now_ns + GAP_TIMEOUT_NS + 1)
             yield from _take(feed, stocks, written, first)
             _check_used(path, card)
+            lost = read(card, registers.BBO_CONFLATED)
+            if lost:
+                raise InputError(path, f"{lost:,} changes came too fast for the card's ring")
         finally:
             stale.update(quote.stale_reason for quote in feed.quotes if quote.stale)
             reader.close()
@@ -164,14 +170,15 @@ def _start(
     card: FunctionalCard, memory: memoryview, locates: Mapping[str, int], first: int
 ) -> RingReader:
     """Configure the card for these symbols and let it run. Returns its market ring's reader."""
-    size = ring_size(_MARKET_SLOTS)
-    for base, slots, at in (
-        (registers.MARKET_BASE, registers.MARKET_SLOTS, 0),
-        (registers.EXECUTION_BASE, registers.EXECUTION_SLOTS, size),
-        (registers.COMMAND_BASE, registers.COMMAND_SLOTS, 2 * size),
+    at = 0
+    for base, register, slots in (
+        (registers.MARKET_BASE, registers.MARKET_SLOTS, _MARKET_SLOTS),
+        (registers.EXECUTION_BASE, registers.EXECUTION_SLOTS, _OTHER_SLOTS),
+        (registers.COMMAND_BASE, registers.COMMAND_SLOTS, _OTHER_SLOTS),
     ):
         write(card, base, at)
-        write(card, slots, _MARKET_SLOTS)
+        write(card, register, slots)
+        at += ring_size(slots)
     for index, (stock, locate) in enumerate(locates.items()):
         name = int.from_bytes(stock.encode("latin-1").ljust(8), "little")
         write(card, registers.SYMBOL_STOCK, name, index)
@@ -219,6 +226,12 @@ def _check_used(path: Path, card: FunctionalCard) -> None:
     if any(drops) and not read(card, registers.MESSAGES_RECEIVED):
         reason = max(DropReason, key=lambda reason: drops[reason])
         raise InputError(path, f"the card dropped every frame, most for {reason.name}")
+    _check_session(path, drops[DropReason.MOLD_SESSION])
+
+
+def _check_session(path: Path, foreign: int) -> None:
+    if foreign:
+        raise InputError(path, f"{foreign:,} packets belong to another MoldUDP64 session")
 
 
 # The file, as messages in order or as frames on two lines.
@@ -238,13 +251,15 @@ def _events(path: Path) -> Iterator[Event]:
         if isinstance(datagram, Datagram):
             yield from arbiter.receive(line, datagram.payload, now_ns)
     yield from arbiter.advance(now_ns + GAP_TIMEOUT_NS + 1)
+    _check_session(path, arbiter.drops[DropReason.MOLD_SESSION])
 
 
 def _frames(path: Path) -> Iterator[tuple[Port, bytes, int]]:
     """Yield frames with the port they arrive at, and when.
 
-    In a capture the first UDP destination is line A, the second line B; others are passed over.
-    Time never runs backwards.
+    In a capture the first UDP destination that carries ITCH in MoldUDP64 is line A, the second line
+    B; all other traffic is passed over. Time never runs backwards. Raises :class:`InputError` where
+    there is no such destination.
     """
     if file_kind(path) == "itch50":
         for packet in publish((item.data for item in read_itch(path)), "TICKWIRE01"):
@@ -257,7 +272,20 @@ def _frames(path: Path) -> Iterator[tuple[Port, bytes, int]]:
         datagram = parse_frame(frame.data, checksums=False)
         if isinstance(datagram, Datagram):
             group = (datagram.destination_ip, datagram.destination_port)
-            if group not in ports and len(ports) < 2:
+            if group not in ports and len(ports) < 2 and _is_feed(datagram.payload):
                 ports[group] = (Port.FEED_A, Port.FEED_B)[len(ports)]
             if group in ports:
                 yield ports[group], frame.data, now_ns
+    if not ports:
+        raise InputError(path, "no UDP destination in it carries ITCH 5.0 in MoldUDP64")
+
+
+def _is_feed(payload: bytes) -> bool:
+    """Whether a datagram is a MoldUDP64 packet whose messages are those of ITCH 5.0."""
+    packet = parse_packet(payload)
+    if not isinstance(packet, Packet) or packet.trailing_bytes or packet.truncation is not None:
+        return False
+    try:
+        return bool([parse(data) for data in packet.messages])
+    except ParseError:
+        return False

@@ -125,7 +125,8 @@ def exit_codes() -> Iterator[None]:
         raise typer.Exit(0) from None
     except OSError as error:
         _discard_output()
-        print(f"cannot write: {error.strerror}", file=sys.stderr)
+        where = f" {error.filename}" if error.filename else ""
+        print(f"cannot write{where}: {error.strerror or error}", file=sys.stderr)
         raise typer.Exit(1) from None
 
 

@@ -8,7 +8,6 @@ import msgspec
 from msgspec import Meta, Struct
 
 from kernels.risk import Limits
-from protocol.registers import SYMBOLS_MAX
 from sw.mm import Quoting
 from tickwire.source import InputError
 
@@ -73,15 +72,15 @@ class QuotingConfig(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class RingsConfig(Struct, frozen=True, forbid_unknown_fields=True):
-    """Slots of the three rings, each a power of two."""
+    """Slots of the three rings, each a power of two; by default what the symbols need."""
 
     market: Slots = 4096
-    execution: Slots = 1024
-    command: Slots = 1024
+    execution: Slots | None = None
+    command: Slots | None = None
 
     def __post_init__(self) -> None:
         for name, slots in msgspec.structs.asdict(self).items():
-            if slots & (slots - 1):
+            if slots is not None and slots & (slots - 1):
                 raise ValueError(f"{name} must be a power of two, not {slots}")
 
 
@@ -103,16 +102,16 @@ def load(path: Path) -> RunConfig:
     InputError
         In one line: what is wrong, and where in the file.
     """
-    if path.exists() and not path.is_file():
-        raise InputError(path, "is not a regular file")
     try:
+        if path.exists() and not path.is_file():
+            raise InputError(path, "is not a regular file")
         config = msgspec.toml.decode(path.read_bytes(), type=RunConfig)
     except OSError as error:
         raise InputError(path, error.strerror or str(error)) from None
+    except RecursionError:
+        raise InputError(path, "is nested too deeply") from None
     except (msgspec.DecodeError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(path, str(error).replace("\n", " ")) from None
-    if len(config.feed.symbols) > SYMBOLS_MAX:
-        raise InputError(path, f"feed.symbols must be {SYMBOLS_MAX} or fewer")
     if len(set(config.feed.symbols)) < len(config.feed.symbols):
         raise InputError(path, "feed.symbols names a symbol twice")
     return config

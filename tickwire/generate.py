@@ -9,6 +9,7 @@ from rich.progress import track
 
 from sim.venue.flow import generate
 from tickwire.capture import InputError
+from tickwire.outputs import check_output
 
 _END_OF_SESSION = bytes(2)
 
@@ -23,7 +24,7 @@ def run(path: Path, symbols: Sequence[str], message_count: int, seed: int) -> No
         messages = generate(seed, symbols, message_count)
     except ValueError as error:
         raise InputError(path, str(error)) from None
-    path.parent.mkdir(parents=True, exist_ok=True)
+    check_output(path, ())
     console = Console(stderr=True)
     count = 0
     with path.open("wb") as file:

@@ -22,6 +22,8 @@ def run(path: Path, as_json: bool) -> None:
 
 def journal_records(path: Path) -> Iterator[dict[str, Any]]:
     """Yield each record's fields, without those that are reserved."""
+    if path.exists() and not path.is_file():
+        raise InputError(path, "is not a regular file")
     try:
         with path.open("rb") as file:
             for number, record in enumerate(read_journal(file), start=1):

@@ -1,24 +1,27 @@
 """`tickwire run`, the main job: a day of data, a simulated card, the host engine, a report."""
 
-import io
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from tempfile import TemporaryFile
+from typing import BinaryIO, cast
 
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
+from rich.text import Text
 
 from protocol import ouch50, registers
 from protocol.registers import Register
 from sw.analytics import HALF_PRICE_SCALE, Result, SymbolResult, analyse
 from sw.card import HostMemory, read
+from sw.engine import EngineConfig
 from sw.journal import Journal, read_journal
 from tickwire.capture import InputError
 from tickwire.config import RunConfig, load
 from tickwire.day import Day, open_day
-from tickwire.report import write_report
+from tickwire.outputs import check_output
 from tickwire.simulation import Simulation, engine_config
 
 
@@ -43,11 +46,17 @@ def run(config_path: Path, seed: int, report_path: Path | None, journal_path: Pa
     """
     config = load(config_path)
     data_path = config_path.parent / config.feed.file
+    for path in (report_path, journal_path):
+        if path is not None:
+            check_output(path, (config_path, data_path))
     day = open_day(data_path)
     with _journal_file(journal_path) as file:
         outcome = simulate(config, config_path, day, seed, file)
     _print_table(data_path.name, outcome.rows)
     if report_path is not None:
+        # Plotting takes a second to load, and nothing else needs it.
+        from tickwire.report import write_report
+
         write_report(
             report_path, f"tickwire run on {data_path.name}", outcome.rows, outcome.symbols
         )
@@ -56,10 +65,7 @@ def run(config_path: Path, seed: int, report_path: Path | None, journal_path: Pa
 
 
 def _journal_file(path: Path | None) -> BinaryIO:
-    if path is None:
-        return io.BytesIO()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path.open("w+b")
+    return cast(BinaryIO, TemporaryFile()) if path is None else path.open("w+b")
 
 
 def simulate(
@@ -74,8 +80,10 @@ def simulate(
     except ValueError as error:
         raise InputError(config_path, str(error)) from None
     journal, fault = Journal(journal_file), None
-    with HostMemory(host_config.memory_size) as memory:
-        simulation = Simulation(config, host_config, memory, journal, day.locates, seed)
+    with (
+        HostMemory(host_config.memory_size) as memory,
+        closing(Simulation(config, host_config, memory, journal, day.locates, seed)) as simulation,
+    ):
         console = Console(stderr=True)
         with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
             task = progress.add_task("playing messages", total=day.message_count)
@@ -89,8 +97,7 @@ def simulate(
         symbols = {
             symbol.stock: result.symbol(index) for index, symbol in enumerate(host_config.symbols)
         }
-        rows = _rows(simulation, result, symbols, config)
-        simulation.close()
+        rows = _rows(simulation, result, symbols, host_config)
     return Outcome(rows, symbols, fault)
 
 
@@ -98,7 +105,7 @@ def _rows(
     simulation: Simulation,
     result: Result,
     symbols: Mapping[str, SymbolResult],
-    config: RunConfig,
+    config: EngineConfig,
 ) -> list[tuple[str, str]]:
     engine = simulation.engine
 
@@ -132,15 +139,15 @@ def _rows(
         ("P&L, marked to mid", _usd(result.marked_2)),
         (
             "market ring, most slots used",
-            f"{register(registers.MARKET_HIGH_WATER):,} of {config.rings.market:,}",
+            f"{register(registers.MARKET_HIGH_WATER):,} of {config.market_slots:,}",
         ),
         (
             "execution ring, most slots used",
-            f"{register(registers.EXECUTION_HIGH_WATER):,} of {config.rings.execution:,}",
+            f"{register(registers.EXECUTION_HIGH_WATER):,} of {config.execution_slots:,}",
         ),
         (
             "command ring, most slots used",
-            f"{engine.oms.command_high_water:,} of {config.rings.command:,}",
+            f"{engine.oms.command_high_water:,} of {config.command_slots:,}",
         ),
     ]
     return rows
@@ -154,9 +161,10 @@ def _usd(amount_2: int) -> str:
 
 
 def _print_table(name: str, rows: list[tuple[str, str]]) -> None:
-    table = Table(title=f"tickwire run on {name}", show_header=False, title_justify="left")
+    title = Text(f"tickwire run on {name}")
+    table = Table(title=title, show_header=False, title_justify="left")
     table.add_column()
     table.add_column(justify="right")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(Text, row))
     Console().print(table)

@@ -16,6 +16,7 @@ from random import Random
 from kernels.risk import Rate
 from protocol import itch50
 from protocol.frames import Address
+from protocol.registers import SYMBOLS_MAX
 from sim.card.functional import FunctionalCard, Port
 from sim.venue.gateway import Gateway
 from sim.venue.publisher import VENUE_IP, VENUE_MAC, Packet, publish
@@ -34,22 +35,39 @@ _FIRM = "TICK"
 def engine_config(config: RunConfig, locates: Mapping[str, int]) -> EngineConfig:
     """Return the engine's configuration for the wanted symbols, or for all that the day has.
 
-    Raises :class:`ValueError` when the day has none, or names one that is wanted nowhere.
+    Rings that have no size given get what so many symbols need. Raises :class:`ValueError` when the
+    day has no symbol, or not one that is wanted, or when a ring is too small.
     """
     wanted = config.feed.symbols or tuple(locates)
     missing = [stock for stock in wanted if stock not in locates]
     if missing or not wanted:
         raise ValueError(f"no message names {', '.join(missing) or 'a symbol'}")
+    if len(wanted) > SYMBOLS_MAX:
+        raise ValueError(f"{len(wanted)} symbols are more than a card has: {SYMBOLS_MAX}")
+    # Limits of every symbol, the message rate and a heartbeat stand in the ring before the start.
+    commands = len(wanted) + 2
+    if config.rings.command is not None and config.rings.command < commands:
+        raise ValueError(f"rings.command must be {commands} or more for {len(wanted)} symbols")
     return EngineConfig(
         symbols=[Symbol(stock, locates[stock]) for stock in wanted],
         limits=[config.risk.limits()] * len(wanted),
         rate=Rate(config.risk.rate_burst, config.risk.rate_interval_ns),
         quoting=[config.quoting.quoting()] * len(wanted),
         market_slots=config.rings.market,
-        execution_slots=config.rings.execution,
-        command_slots=config.rings.command,
+        execution_slots=config.rings.execution or _slots(_ANSWERS_A_SYMBOL * len(wanted)),
+        command_slots=config.rings.command or _slots(commands),
         feed_gap_timeout_ns=config.feed.gap_timeout_ns,
     )
+
+
+_SLOTS_MIN = 1024
+_ANSWERS_A_SYMBOL = 16
+"""Two quotes, each perhaps with a replacement under way, and the slots that the card reserves."""
+
+
+def _slots(needed: int) -> int:
+    """Return a power of two that is large enough."""
+    return max(_SLOTS_MIN, 1 << (needed - 1).bit_length())
 
 
 class Simulation:
@@ -94,6 +112,7 @@ class Simulation:
         self._event_count = 0
         self._last_arrival_ns = {"card": 0, "venue": 0}
         self._commands_seen = 0
+        self._commands_due = 0
         self._started = False
         self._heartbeat_ns = engine_config.heartbeat_interval_ns
         self.card = FunctionalCard(
@@ -130,11 +149,13 @@ class Simulation:
         if not self._started:
             return
         self._heartbeat_ns = 0
-        self._run_until(None)
-        self.card.advance(self.now_ns + self._config.feed.gap_timeout_ns + 1)
+        feed, latency = self._config.feed, self._config.latency
+        order_ns = latency.host_ns + latency.order_ns + latency.jitter_ns
+        self._run_until(self.now_ns + latency.feed_ns + feed.line_b_delay_ns + 2 * order_ns + 1)
+        self.card.advance(self.now_ns + feed.gap_timeout_ns + 1)
         self.engine.step(self.now_ns)
         while not self.engine.stop(self.now_ns):
-            self._take_commands()  # The command ring is full: the card has to make room first.
+            self._take_commands(1)  # The command ring is full: the card has to make room first.
         self._after_host(self.now_ns)
         self._run_until(None)
 
@@ -159,7 +180,7 @@ class Simulation:
         )
         self.card.advance(now_ns)
         self.engine.start(session, now_ns)
-        self.card.poll_commands(now_ns)
+        self._commands_seen = self.card.poll_commands(now_ns)
         self._at(now_ns + self._heartbeat_ns, self._beat)
 
     # Events.
@@ -208,15 +229,20 @@ class Simulation:
     def _host_turn(self) -> None:
         """Let the host take what stands in the rings; its commands arrive after its latency."""
         self.engine.step(self.now_ns)
+        if self._commands_due:  # Answers without a slot held them up; now there are slots.
+            self._commands_due -= self.card.poll_commands(self.now_ns, self._commands_due)
         self._after_host(self.now_ns + self._config.latency.host_ns)
 
     def _after_host(self, ts_ns: int) -> None:
         if self.engine.oms.command_count != self._commands_seen:
-            self._commands_seen = self.engine.oms.command_count
-            self._at(ts_ns, self._take_commands)
+            count = self.engine.oms.command_count - self._commands_seen
+            self._commands_seen += count
+            self._at(ts_ns, lambda: self._take_commands(count))
 
-    def _take_commands(self) -> None:
-        self.card.poll_commands(self.now_ns)
+    def _take_commands(self, count: int) -> None:
+        """Let the card take the commands whose latency is over, and those it had no room for."""
+        self._commands_due += count
+        self._commands_due -= self.card.poll_commands(self.now_ns, self._commands_due)
         self._host_turn()
 
     # The order entry wire. TCP keeps the order, so jitter never lets a frame overtake another.

@@ -68,6 +68,8 @@ class ReplayBook(MatchingEngine):
             return int(fields[name])
 
         match fields["message_type"]:
+            case "A" | "F" if fields["buy_sell_indicator"] not in ("B", "S"):
+                self.ignored_count += 1
             case "A" | "F":
                 return self.on_add(
                     number("order_reference_number"),

@@ -24,6 +24,7 @@ class Maker:
         """Let something happen and return what was asked: type, side or number, price, shares."""
         for name, value in market.items():
             setattr(self.quote, name, value)
+        self.quote.feed_sequence += bool(market)
         self.maker.on_event(5)
         return [
             (name, chr(f["side"]), f["price"], f["order_qty"])
@@ -94,9 +95,9 @@ def test_other_tick_sizes_are_kept(desk):
 def test_nothing_is_asked_twice_while_an_answer_is_due_or_nothing_moved(maker):
     assert len(maker.event()) == 2
     assert maker.event(bid_price=999_000, ask_price=1_000_000) == []
-    maker.accept()
-    maker.event()
-    maker.accept()
+    for _ in range(3):  # The ask has to wait for the bid to be out of its way.
+        maker.accept()
+        maker.event()
     assert maker.event() == []
 
 
@@ -212,7 +213,8 @@ def test_refused_replacement_falls_back_to_the_order_that_stands(maker, refusal)
     else:
         maker.desk.rejected(refused)
     assert bid.state is S.NEW
-    assert maker.event() == [("REPLACE", "B", 999_700, 100)]
+    assert maker.event() == []  # Not again before the market has changed.
+    assert maker.event(bid_qty=2) == [("REPLACE", "B", 999_700, 100)]
     assert refused is not bid.replacement
     maker.desk.denied(bid.replacement.cl_ord_id, RecordType.REPLACE)
     assert maker.event(stale_reason=StaleReason.GAP)[0] == ("CANCEL", bid.cl_ord_id)
@@ -226,11 +228,37 @@ def test_replacement_that_the_host_denies_leaves_the_quote_and_is_tried_again(ma
     assert maker.event(bid_price=999_800, ask_price=1_000_000) == []
     assert bid.state is S.NEW
     maker.desk.risk.killed = False
-    assert maker.event()[0] == ("REPLACE", "B", 999_700, 100)
+    assert maker.event() == []
+    assert maker.event(bid_qty=2)[0] == ("REPLACE", "B", 999_700, 100)
 
 
-def test_denied_order_is_tried_again_at_the_next_event(maker):
+def test_denied_order_is_tried_again_when_the_market_has_changed(maker):
     maker.desk.risk.killed = True
     assert maker.event() == []
     maker.desk.risk.killed = False
-    assert len(maker.event()) == 2
+    assert maker.event() == []
+    assert maker.desk.oms.denials.total() == 2
+    assert len(maker.event(bid_qty=2)) == 2
+
+
+def test_order_that_the_venue_ended_is_not_sent_again_before_the_market_has_changed(maker):
+    maker.event()
+    maker.accept()
+    maker.desk.canceled(maker.order(Side.BUY), 100)
+    assert maker.event() == []
+    assert maker.event(bid_qty=2) == [("NEW", "B", 999_800, 100)]
+
+
+def test_quote_waits_while_it_would_reach_our_own_other_quote(maker):
+    maker.event()  # 99.98 and 100.02.
+    maker.accept()
+    asked = maker.event(bid_price=1_000_900, ask_price=1_001_100)  # The mid is 100.10 now.
+    assert asked == [("REPLACE", "S", 1_001_200, 100)]  # The bid of 100.08 would meet 100.02.
+    assert maker.event() == []
+    maker.accept()
+    assert maker.event() == [("REPLACE", "B", 1_000_800, 100)]
+
+
+def test_no_quote_is_priced_above_what_the_venue_takes(maker):
+    asked = maker.event(bid_price=1_999_999_900, ask_price=2_000_000_000)
+    assert [name for name, side, *_ in asked if side == "S"] == []

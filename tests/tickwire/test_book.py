@@ -1,12 +1,16 @@
 """The best bid and offer of whole files, by golden model and by card, against somebody else's."""
 
 import csv
+from decimal import Decimal
 from pathlib import Path
 
+import dpkt
 import pytest
 from typer.testing import CliRunner
 
 from protocol import itch50
+from protocol.frames import Address, udp_frame
+from protocol.moldudp64 import packet
 from sim.venue.flow import generate
 from tickwire.cli import app
 
@@ -176,3 +180,62 @@ def test_missing_file_is_one_line_and_leaves_no_csv(by, tmp_path):
     assert result.exit_code == 2
     assert result.stderr == f"{tmp_path}/none.itch50: No such file or directory\n"
     assert not (tmp_path / "out.csv").exists()
+
+
+@BY
+def test_csv_over_the_file_that_is_read_is_refused(by, tmp_path):
+    file = write_itch(tmp_path / "a.itch50", [add(1, "B", 100, 10_0000)])
+    before = file.read_bytes()
+    result = book(file, file, "--by", by)
+    assert result.exit_code == 2
+    assert result.stderr.endswith("would overwrite what is read\n")
+    assert file.read_bytes() == before
+
+
+def capture(path, *payloads):
+    """A capture of UDP datagrams to one group, one a microsecond; or (payload, port) pairs."""
+    with path.open("wb") as file:
+        writer = dpkt.pcap.Writer(file, nano=True)
+        for number, item in enumerate(payloads):
+            payload, port = item if isinstance(item, tuple) else (item, 26477)
+            group = Address(bytes(6), 0xE9360C6F, port)
+            frame = udp_frame(Address(bytes(6), 1, 1), group, payload)
+            writer.writepkt(frame, ts=Decimal(1) + number * Decimal("0.000001"))
+    return path
+
+
+@BY
+def test_other_traffic_before_the_feed_takes_no_line(by, tmp_path):
+    feed = packet("SESSION001", 1, [add(1, "B", 100, 10_0000)])
+    file = capture(tmp_path / "a.pcap", (b"\x12\x34 a name server's answer", 53), feed)
+    out = tmp_path / "out.csv"
+    assert book(file, out, "--by", by).exit_code == 0
+    assert [row[0] for row in rows(out)] == ["1"]
+
+
+@BY
+def test_packets_of_another_session_are_not_passed_over_in_silence(by, tmp_path):
+    first = packet("SESSION001", 1, [add(1, "B", 100, 10_0000)])
+    second = packet("SESSION002", 1, [add(2, "B", 100, 10_0100)])
+    result = book(capture(tmp_path / "a.pcap", first, second), tmp_path / "out.csv", "--by", by)
+    assert result.exit_code == 2
+    assert "1 packets belong to another MoldUDP64 session" in result.stderr
+
+
+@BY
+def test_capture_without_a_feed_is_refused(by, tmp_path):
+    file = capture(tmp_path / "a.pcap", (b"nothing", 53))
+    result = book(file, tmp_path / "out.csv", "--by", by)
+    assert result.exit_code == 2
+    assert "no UDP destination in it carries ITCH 5.0 in MoldUDP64" in result.stderr
+
+
+@BY
+def test_burst_of_everything_that_waited_for_a_late_packet_is_written_whole(by, tmp_path):
+    changes = [add(n, "B", 1, 10_0000 + 100 * n) for n in range(1, 2401)]
+    packets = [packet("SESSION001", 1 + 40 * n, changes[40 * n : 40 * n + 40]) for n in range(60)]
+    late = packets.pop(1)
+    file = capture(tmp_path / "a.pcap", *packets, late)
+    out = tmp_path / "out.csv"
+    assert book(file, out, "--by", by).exit_code == 0
+    assert [int(row[0]) for row in rows(out)] == list(range(1, 2401))

@@ -1,5 +1,6 @@
 """The main job, end to end: it trades, it repeats byte for byte, and bad input is one line."""
 
+import os
 import re
 import tomllib
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from protocol import ring
+from protocol import itch50, ring
 from protocol.reasons import DenyReason
 from protocol.ring import RecordType
 from sim.venue.flow import generate
@@ -242,3 +243,106 @@ def test_demo_configuration_shows_what_the_card_and_the_host_check():
         "rate_burst",
         "rate_interval_ns",
     }
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("a tiny execution ring", ("[risk]", "[rings]\nexecution = 4\n[risk]")),
+        (
+            "a host slower than its heartbeat",
+            ("[risk]", "[latency]\nhost_ns = 4_000_000_000\n[risk]"),
+        ),
+        ("orders larger than the venue takes", ("order_qty = 100", "order_qty = 1_000_000")),
+    ],
+)
+def test_run_ends_though_every_order_is_refused(name, change, tmp_path):
+    text = CONFIG.replace(*change).replace("rate_interval_ns = 1_000", "rate_interval_ns = 0")
+    text = text.replace("qty_max = 1_000", "qty_max = 4_000_000_000")
+    text = text.replace("inventory_max = 300", "inventory_max = 4_000_000_000")
+    text = text.replace("position_max = 1_000", "position_max = 4_000_000_000")
+    text = text.replace("= 1_000_000_000\n", "= 9_000_000_000_000_000_000\n")
+    result = run(write(tmp_path / "run.toml", text, messages=1000))
+    assert result.exit_code == 0, name
+    assert int(figures(result)["denials"].replace(",", "")) < 3000
+
+
+def test_no_command_reaches_the_card_before_the_host_s_latency_is_over(made_run):
+    _, folder = made_run
+    made, least = {}, []
+    for record in records(folder / "j"):
+        values = ring.RECORDS.by_code[record[0]].unpack(record)
+        if record[0] in ring.ORDER_COMMANDS:
+            made[values["sequence"]] = values["ts_host_ns"]
+        elif record[0] == RecordType.SENT:
+            least.append(values["ts_card_ns"] - made[values["command_sequence"]])
+    assert min(least[:-1]) == 2_000  # The last is the mass cancel, which does not wait.
+
+
+def test_our_own_quotes_never_meet(made_run):
+    _, folder = made_run
+    reasons = [
+        ring.CANCELED.unpack(record)["reason"]
+        for record in records(folder / "j")
+        if record[0] == RecordType.CANCELED
+    ]
+    assert ord("Q") not in reasons
+
+
+@pytest.mark.parametrize("symbol_count", [1100])
+def test_all_symbols_of_a_large_day_find_room_in_the_rings(symbol_count, tmp_path):
+    stocks = [f"S{n}" for n in range(symbol_count)]
+    config = write(tmp_path / "run.toml", CONFIG, messages=10, symbols=stocks)
+    assert run(config).exit_code == 0
+    config.write_text(CONFIG.replace("[risk]", "[rings]\ncommand = 1024\n[risk]"))
+    result = run(config)
+    assert result.exit_code == 2
+    assert result.stderr == f"{config}: rings.command must be 1102 or more for 1100 symbols\n"
+
+
+def test_symbol_and_side_that_no_specification_knows_are_survived(tmp_path):
+    add = itch50.ADD_ORDER.pack(
+        stock_locate=1,
+        timestamp=1,
+        order_reference_number=1,
+        buy_sell_indicator="Z",
+        shares=1,
+        stock="\xc4[/b]",
+        price=1,
+    )
+    config = write(tmp_path / "run.toml", CONFIG)
+    (tmp_path / "day.itch50").write_bytes(len(add).to_bytes(2, "big") + add)
+    result = run(config)
+    assert result.exit_code == 0
+    assert figures(result)["stale symbols"] == "1"
+
+
+@pytest.mark.parametrize("output", ["--journal", "--report"])
+@pytest.mark.parametrize(
+    ("target", "reason"),
+    [
+        ("day.itch50", "would overwrite what is read"),
+        ("run.toml", "would overwrite what is read"),
+        (".", "is not a regular file"),
+        ("fifo", "is not a regular file"),
+        ("day.itch50/x", "cannot be written: "),
+    ],
+)
+def test_output_that_can_not_be_right_is_refused_before_anything_is_done(
+    output, target, reason, tmp_path
+):
+    config = write(tmp_path / "run.toml", CONFIG, messages=10)
+    os.mkfifo(tmp_path / "fifo")
+    before = (tmp_path / "day.itch50").read_bytes()
+    result = run(config, output, tmp_path / target)
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert result.stderr.count("\n") == 1
+    assert reason in result.stderr
+    assert (tmp_path / "day.itch50").read_bytes() == before
+
+
+def test_configuration_nested_without_end_is_one_line(tmp_path):
+    result = run(write(tmp_path / "run.toml", "a = " + "[" * 5000))
+    assert result.exit_code == 2
+    assert result.stderr.count("\n") == 1

@@ -36,25 +36,27 @@ class _Ladder:
         self._levels: dict[int, tuple[int, int]] = {}
 
     def change(self, price: int, shares: int, orders: int) -> None:
-        """Add shares and orders to a level, or with negative numbers take them off."""
+        """Add shares and orders to a level, or with negative numbers take them off.
+
+        An emptied level stays until it comes to the heap's top, so that a price stands in the heap
+        once, however often its level comes and goes.
+        """
         level = self._levels.get(price)
         if level is None:
             heapq.heappush(self._heap, self._sign * price)
             level = (0, 0)
-        shares, orders = level[0] + shares, level[1] + orders
-        if orders:
-            self._levels[price] = (shares, orders)
-        else:
-            del self._levels[price]
+        self._levels[price] = (level[0] + shares, level[1] + orders)
 
     def best(self) -> Level:
+        """Return the best level that has orders."""
         heap = self._heap
         while heap:
             price = self._sign * heap[0]
-            level = self._levels.get(price)
-            if level is not None:
+            level = self._levels[price]
+            if level[1]:
                 return Level(price, *level)
             heapq.heappop(heap)
+            del self._levels[price]
         return Level()
 
 

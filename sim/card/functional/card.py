@@ -230,11 +230,17 @@ class FunctionalCard:
         self._feed.market.flush()
         self._orders.take_answers(now_ns)
 
-    def poll_commands(self, now_ns: int) -> int:
-        """Take every command that stands in the ring and can be answered. Returns how many."""
+    def poll_commands(self, now_ns: int, most: int | None = None) -> int:
+        """Take commands that stand in the ring and can be answered, ``most`` of them at the most.
+
+        Returns how many were taken.
+        """
         self.advance(now_ns)
         taken = 0
-        while self._running and self._orders.can_answer and (offset := self._commands.poll()) >= 0:
+        while self._running and self._orders.can_answer and taken != most:
+            offset = self._commands.poll()
+            if offset < 0:
+                break
             record = bytes(self.memory[offset : offset + ring.RECORD_SIZE])
             self._commands.release()
             taken += 1
