@@ -1,0 +1,1 @@
+"""The card in Amaranth, a file or folder a stage; only ``card.py`` joins them."""

@@ -1,0 +1,1 @@
+"""The wire stage: Ethernet MAC interfaces, frame check sequence, IPv4 and UDP."""

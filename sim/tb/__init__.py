@@ -1,0 +1,1 @@
+"""Benches: how a component is built with Verilator and run under cocotb."""
