@@ -7,5 +7,3 @@ BASIS_POINTS = 10_000
 """A ratio of 1 is 10,000 basis points."""
 
 NS_PER_SECOND = 1_000_000_000
-NS_PER_MS = 1_000_000
-NS_PER_US = 1_000

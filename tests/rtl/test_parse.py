@@ -78,6 +78,7 @@ def refusal(error: type[Exception], build, argument) -> str:
     return text
 
 
+# A constructor that refuses leaves a component behind that is never elaborated.
 unused = pytest.mark.filterwarnings("ignore:.*created but never used")
 
 

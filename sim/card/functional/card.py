@@ -79,7 +79,6 @@ class FunctionalCard:
         self._frames = [0, 0]
         self._commands_taken = 0
         self._last_heartbeat_ns = 0
-        self._running = False
         self._counters: dict[int, Callable[[], int]] = {
             registers.CLOCK_NS.address(): lambda: self._now_ns
         }

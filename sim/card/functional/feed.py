@@ -186,7 +186,7 @@ class FeedPath:
         self, index: int, code: str, message: dict[str, Any], cause: SequenceAndTime
     ) -> None:
         names = ("shares", "price") if code == "P" else ("cross_shares", "cross_price")
-        shares, price = (int(message[name]) for name in names)
+        shares, price = (message[name] for name in names)
         if shares:
             self._put_trade(index, code, message, cause, shares, price, 0)
 
