@@ -1,7 +1,8 @@
 """Why something did not happen: frames dropped, symbols marked stale, orders denied.
 
 A number is the code on the ring and in the register map, so it never changes its meaning; a new
-reason takes a new number. Where several reasons hold at once the lowest code wins.
+reason takes a new number. Where several reasons hold at once the lowest code wins, but for a frame
+that the MAC has refused.
 """
 
 from enum import IntEnum, unique
@@ -41,6 +42,11 @@ class DropReason(IntEnum):
     """The message type is not one of ITCH 5.0, or its length is not the published one."""
     UNKNOWN_SYMBOL = 14
     """The stock locate belongs to no configured symbol."""
+    FRAME_CHECK = 15
+    """The MAC refused the frame: check sequence, size, or an error from the PHY. Nothing else is
+    looked at then. [IEEE 802.3: 3.2.9, 4.2.4.1]"""
+    BUFFER_FULL = 16
+    """There was no room to hold the packet while the other line was waited for."""
 
 
 @unique
@@ -64,6 +70,8 @@ class StaleReason(IntEnum):
     """A best level's quantity or order count does not fit the ring record."""
     ORDER_MAP_FULL = 8
     """There was no room to remember another order."""
+    FRAME_BAD = 9
+    """A message was acted on before its frame turned out to be bad."""
 
 
 @unique

@@ -7,6 +7,7 @@ as can be while it is flagged, and `clear` starts it again for a repair.
 
 from bisect import bisect_left, insort
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import Enum, unique
 from typing import NamedTuple
@@ -152,11 +153,12 @@ class Book:
     DUPLICATE_REFERENCE  A, F, U of a live reference     nothing is added; a U's original is removed
     INVALID_ORDER        no shares, or no such side      nothing is added; a U's original is removed
     GAP                  `mark_gap` was called           every symbol is flagged
+    FRAME_BAD            `mark_bad` was called           the symbols named are flagged
     ===================  ==============================  ==========================================
 
     `stale` keeps the first reason of each flagged symbol, until `clear`. `stale_counts` counts
-    every message under its reason, flagged before or not, and every call of `mark_gap` under GAP.
-    A symbol that shows up for the first time after a gap is flagged too, since the gap may have
+    every message under its reason, flagged before or not, every call of `mark_gap` under GAP and
+    every symbol of `mark_bad` under FRAME_BAD. A symbol that shows up for the first time after a gap is flagged too, since the gap may have
     held its first orders. `symbols` has the name of each locate that a message gave with a name.
     """
 
@@ -229,6 +231,15 @@ class Book:
         self._gap_seen = True
         for locate in self._sides:
             self.stale.setdefault(locate, StaleReason.GAP)
+
+    def mark_bad(self, locates: Iterable[int]) -> None:
+        """Flag the symbols of messages that were applied before their frame turned out to be bad.
+
+        What such a message did to the book stays until `clear`.
+        """
+        for locate in locates:
+            if locate in self._sides:
+                self._flag(locate, StaleReason.FRAME_BAD)
 
     def clear(self, locate: int) -> Change | None:
         """Forget a symbol's orders and its flag, for a repair that adds them again."""

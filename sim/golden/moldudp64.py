@@ -96,13 +96,24 @@ class Gap:
 
 
 @dataclass(frozen=True, slots=True)
+class Retract:
+    """Messages that were delivered before their frame turned out to be bad.
+
+    They are not to be trusted, and their numbers count as not received.
+    """
+
+    first_sequence: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
 class EndOfSession:
     """Every message before `next_sequence` was delivered or declared lost."""
 
     next_sequence: int
 
 
-Event = Message | Gap | EndOfSession
+Event = Message | Gap | Retract | EndOfSession
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,13 +127,19 @@ class _Ahead:
     messages: tuple[bytes, ...]
     line: int
     ts_ns: int
+    message_count: int = 0
+    """As the header claims; fewer messages are there when the packet is truncated."""
     ends_session: bool = False
-    truncated: bool = False
 
     @property
     def end(self) -> int:
         """The number after the last message."""
         return self.sequence_number + len(self.messages)
+
+    @property
+    def claimed_end(self) -> int:
+        """The number after the last message that the header claims."""
+        return self.sequence_number + self.message_count
 
 
 class Arbiter:
@@ -139,16 +156,23 @@ class Arbiter:
     lost at once. Heartbeats and ends of session carry the next number, so they reveal gaps as well;
     they take no place of a packet.
 
-    A truncated packet counts as its whole messages; the rest counts as not received and is noticed
-    only by what comes after it. After the end of the session messages with new numbers are still
+    A packet whose header claims only old numbers is not looked into. Of others a truncated one
+    counts as its whole messages; the rest counts as not received and is noticed only by what comes
+    after it. After the end of the session messages with new numbers are still
     delivered, since re-requests are still served. The end is reported once.
 
     Numbers before the start (`next_sequence`, or the first packet seen where it is None) count as
     delivered. With `session=None` the first session seen is adopted.
 
-    `drops` counts packets that were not used, each under one reason: a truncated packet under
-    MOLD_TRUNCATED whatever its numbers; an old one under TOO_LATE if each of its messages was
-    declared lost, else under DUPLICATE; one whose messages are all held already under DUPLICATE.
+    A receiver that acts on messages before their frame has ended learns too late that it is `bad`.
+    Such a packet is delivered as far as it could be at once, and then retracted; with it goes what
+    was learnt from it, the session and the first number. A bad packet ahead of a gap is not used,
+    nor is a bad one without messages.
+
+    `drops` counts packets that were not used, each under one reason: an old one under TOO_LATE if
+    each of its messages was declared lost, else under DUPLICATE; one whose messages are all held
+    already under DUPLICATE; a truncated one that was used under MOLD_TRUNCATED. Bad ones are
+    counted by whoever found them to be so.
 
     [MoldUDP64 1.00: Downstream Packet, Heartbeats, End of Session]
     """
@@ -179,15 +203,17 @@ class Arbiter:
         self._lost_ends: list[int] = []
         self._end_seen = False
 
-    def receive(self, line: int, payload: bytes, ts_ns: int) -> list[Event]:
+    def receive(self, line: int, payload: bytes, ts_ns: int, bad: bool = False) -> list[Event]:
         """Take one UDP payload that arrived on a line, and return what it releases."""
         if line not in (0, 1):
             raise ValueError(f"line must be 0 or 1, not {line!r}")
         events = self.advance(ts_ns)
         packet = parse_packet(payload)
         if isinstance(packet, Drop):
-            self.drops[packet.reason] += 1
+            self.drops[packet.reason] += 0 if bad else 1
             return events
+        if bad:
+            return events + self._deliver_and_retract(packet, line)
         if self.session is None:
             self.session = packet.session
         if packet.session != self.session:
@@ -215,21 +241,30 @@ class Arbiter:
     def _take_announcement(self, packet: Packet, line: int, ts_ns: int) -> None:
         ends_session = packet.is_end_of_session and not self._end_seen
         self._end_seen = self._end_seen or ends_session
-        self._hold(_Ahead(packet.sequence_number, (), line, ts_ns, ends_session))
+        self._hold(_Ahead(packet.sequence_number, (), line, ts_ns, ends_session=ends_session))
 
     def _take_messages(self, packet: Packet, line: int, ts_ns: int) -> None:
-        first = packet.sequence_number
-        end = first + len(packet.messages)
-        if packet.truncation is not None:
-            self.drops[DropReason.MOLD_TRUNCATED] += 1
-        elif end <= self._next():
-            late = self._was_declared_lost(first, end)
+        first, count = packet.sequence_number, packet.message_count
+        ahead = _Ahead(first, packet.messages, line, ts_ns, count)
+        if ahead.claimed_end <= self._next():
+            late = self._was_declared_lost(first, ahead.claimed_end)
             self.drops[DropReason.TOO_LATE if late else DropReason.DUPLICATE] += 1
-        elif self._is_held(first, end):
+        elif self._is_held(first, ahead.claimed_end):
             self.drops[DropReason.DUPLICATE] += 1
-        if end > self._next() and not self._is_held(first, end):
-            truncated = packet.truncation is not None
-            self._hold(_Ahead(first, packet.messages, line, ts_ns, truncated=truncated))
+        else:
+            self._hold(ahead)
+
+    def _deliver_and_retract(self, packet: Packet, line: int) -> list[Event]:
+        """Deliver what could be delivered at once, and take it back."""
+        first = packet.sequence_number
+        expected = first if self.next_sequence is None else self.next_sequence
+        if self.session not in (None, packet.session) or first > expected:
+            return []
+        messages = packet.messages[expected - first :]
+        if not messages:
+            return []
+        delivered = [Message(expected + i, data, line) for i, data in enumerate(messages)]
+        return [*delivered, Retract(expected, len(messages))]
 
     def _hold(self, ahead: _Ahead) -> None:
         insort(self._held, ahead, key=lambda held: held.sequence_number)
@@ -239,8 +274,10 @@ class Arbiter:
         events: list[Event] = []
         while self._held and self._held[0].sequence_number <= self._next():
             ahead = self._held.pop(0)
-            if ahead.messages and ahead.end <= self._next() and not ahead.truncated:
+            if ahead.message_count and ahead.claimed_end <= self._next():
                 self.drops[DropReason.DUPLICATE] += 1
+            elif len(ahead.messages) < ahead.message_count:
+                self.drops[DropReason.MOLD_TRUNCATED] += 1
             for data in ahead.messages[self._next() - ahead.sequence_number :]:
                 events.append(Message(self._next(), data, ahead.line))
                 self.next_sequence = self._next() + 1

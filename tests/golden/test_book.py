@@ -539,3 +539,14 @@ def test_start_of_day_directory_names_every_symbol(data_dir: Path) -> None:
     assert (len(book.symbols), book.stale) == (993, {})
     book.mark_gap()
     assert set(book.stale) == set(book.symbols)
+
+
+def test_symbols_of_a_bad_frame_are_flagged_and_keep_their_first_reason() -> None:
+    book = Book()
+    for locate in (1, 2, 3):
+        book.apply(add(locate, "B", 10, 100, locate))
+    book.mark_gap()
+    book.clear(1)
+    book.mark_bad([1, 2, 9])
+    assert book.stale == {1: StaleReason.FRAME_BAD, 2: StaleReason.GAP, 3: StaleReason.GAP}
+    assert book.stale_counts == {StaleReason.GAP: 1, StaleReason.FRAME_BAD: 2}

@@ -16,6 +16,7 @@ from sim.golden.moldudp64 import (
     Gap,
     Message,
     Packet,
+    Retract,
     Truncation,
     parse_packet,
 )
@@ -351,19 +352,45 @@ def test_truncated_packet_is_used_up_to_the_fault() -> None:
 
 
 @pytest.mark.parametrize("cut", [1, 3])
-def test_truncated_packet_is_counted_once_whatever_its_numbers(cut: int) -> None:
+def test_truncated_packet_of_old_numbers_is_not_looked_into(cut: int) -> None:
     arbiter = Arbiter(gap_timeout_ns=100)
     arbiter.receive(0, numbered(4, 2)[:-cut], 0)  # Held, or nothing whole in it.
     assert arbiter.receive(0, numbered(1, 5), 0) == delivered(1, 5, 0)
     arbiter.receive(1, numbered(4, 2)[:-cut], 0)
-    assert arbiter.drops == {DropReason.MOLD_TRUNCATED: 2}
+    assert arbiter.drops == {DropReason.DUPLICATE: 2}
 
 
-def test_truncated_packet_without_a_whole_message_is_no_heartbeat() -> None:
+def test_truncated_packet_ahead_reveals_a_gap_and_is_used_behind_it() -> None:
     arbiter = Arbiter(gap_timeout_ns=100)
-    arbiter.receive(0, numbered(4)[:-1], 0)
+    arbiter.receive(0, numbered(4, 2)[:-1], 0)
+    assert arbiter.drops == {}
+    assert arbiter.advance(101) == [Gap(1, 3), *delivered(4, 1, 0)]
+    assert (arbiter.next_sequence, arbiter.drops) == (5, {DropReason.MOLD_TRUNCATED: 1})
+
+
+def test_bad_packet_is_delivered_and_retracted_and_its_copy_takes_its_place() -> None:
+    arbiter = Arbiter(gap_timeout_ns=100)
+    events = arbiter.receive(0, numbered(1, 3), 0, bad=True)
+    assert events == [*delivered(1, 3, 0), Retract(1, 3)]
+    assert (arbiter.next_sequence, arbiter.session, arbiter.drops) == (1, None, {})
+    assert arbiter.receive(1, numbered(1, 3), 0) == delivered(1, 3, 1)
+
+
+def test_bad_packet_that_is_partly_old_retracts_its_new_messages_alone() -> None:
+    arbiter = Arbiter(gap_timeout_ns=100)
+    arbiter.receive(0, numbered(1, 2), 0)
+    events = arbiter.receive(1, numbered(1, 5), 0, bad=True)
+    assert events == [*delivered(3, 3, 1), Retract(3, 3)]
+    assert (arbiter.next_sequence, arbiter.drops) == (3, {})
+
+
+@pytest.mark.parametrize("packet", [numbered(2), numbered(9), header(3, 0), header(9, 0)])
+def test_bad_packet_ahead_or_old_or_without_messages_is_not_used(packet: bytes) -> None:
+    arbiter = Arbiter(gap_timeout_ns=100)
+    arbiter.receive(0, numbered(1, 2), 0)
+    assert arbiter.receive(1, packet, 0, bad=True) == []
     assert arbiter.advance(1000) == []
-    assert arbiter.next_sequence == 1
+    assert (arbiter.next_sequence, arbiter.drops) == (3, {})
 
 
 def test_payload_without_a_header_is_counted() -> None:

@@ -330,7 +330,7 @@ def test_registers_are_constants():
     assert "#define TICKWIRE_REGISTER_KILL 0x30u" in lines
     assert "#define TICKWIRE_REGISTER_SYMBOL_LOCATE 0x10008u" in lines
     assert "#define TICKWIRE_REGISTER_SYMBOL_LOCATE_STRIDE 16u" in lines
-    assert "#define TICKWIRE_REGISTER_DROPS_COUNT 15u" in lines
+    assert "#define TICKWIRE_REGISTER_DROPS_COUNT 17u" in lines
 
 
 def test_command_prints_the_header_of_the_catalogue(capsys):

@@ -29,7 +29,8 @@ class _Held(NamedTuple):
     """Counts arrivals, so that equal sequence numbers keep their order."""
     ts_ns: int
     messages: list[bytes]
-    truncated: bool
+    count: int
+    """As the header claims; fewer messages are there when the packet is truncated."""
 
     @property
     def end(self) -> int:
@@ -143,7 +144,7 @@ class Wire:
         if count in (HEARTBEAT, END_OF_SESSION):
             known = max((held.end for held in self._held), default=self.expected)
             if sequence > known:
-                self._hold(sequence, [], now_ns, truncated=False)
+                self._hold(sequence, [], now_ns, count=0)
         else:
             self._take(sequence, count, payload, now_ns)
         self._deliver_held()
@@ -151,16 +152,14 @@ class Wire:
             self._declare_lost()
 
     def _take(self, sequence: int, count: int, payload: bytes, now_ns: int) -> None:
-        messages = self._messages(payload, count)
-        end, truncated = sequence + len(messages), len(messages) < count
-        new = end > self.expected and not self._is_held(sequence, end)
-        if truncated:
-            self.drops[DropReason.MOLD_TRUNCATED] += 1
-        elif not new:
-            late = any(first <= sequence and end <= lost_end for first, lost_end in self._lost)
+        claimed_end = sequence + count
+        if claimed_end <= self.expected:
+            late = any(first <= sequence and claimed_end <= end for first, end in self._lost)
             self.drops[DropReason.TOO_LATE if late else DropReason.DUPLICATE] += 1
-        if new:
-            self._hold(sequence, messages, now_ns, truncated)
+        elif self._is_held(sequence, claimed_end):
+            self.drops[DropReason.DUPLICATE] += 1
+        else:
+            self._hold(sequence, self._messages(payload, count), now_ns, count)
 
     @staticmethod
     def _messages(payload: bytes, count: int) -> list[bytes]:
@@ -181,9 +180,9 @@ class Wire:
                 first = held.end
         return first >= end
 
-    def _hold(self, sequence: int, messages: list[bytes], now_ns: int, truncated: bool) -> None:
+    def _hold(self, sequence: int, messages: list[bytes], now_ns: int, count: int) -> None:
         self._arrivals += 1
-        insort(self._held, _Held(sequence, self._arrivals, now_ns, messages, truncated))
+        insort(self._held, _Held(sequence, self._arrivals, now_ns, messages, count))
         if sequence > self.expected:
             self.held_high_water = max(self.held_high_water, len(self._held))
 
@@ -191,8 +190,10 @@ class Wire:
         """Deliver everything up to the first gap."""
         while self._held and self._held[0].sequence <= self.expected:
             held = self._held.pop(0)
-            if held.messages and held.end <= self.expected and not held.truncated:
+            if held.count and held.sequence + held.count <= self.expected:
                 self.drops[DropReason.DUPLICATE] += 1
+            elif len(held.messages) < held.count:
+                self.drops[DropReason.MOLD_TRUNCATED] += 1
             for data in held.messages[self.expected - held.sequence :]:
                 self.expected += 1
                 self._on_message(self.expected - 1, data)
