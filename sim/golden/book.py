@@ -157,9 +157,10 @@ class Book:
     ===================  ==============================  ==========================================
 
     `stale` keeps the first reason of each flagged symbol, until `clear`. `stale_counts` counts
-    every message under its reason, flagged before or not, every call of `mark_gap` under GAP and
-    every symbol of `mark_bad` under FRAME_BAD. A symbol that shows up for the first time after a gap is flagged too, since the gap may have
-    held its first orders. `symbols` has the name of each locate that a message gave with a name.
+    every message under its reason, flagged before or not, every call of `mark_gap` under GAP
+    and every symbol of `mark_bad` under FRAME_BAD. A symbol that shows up for the first time
+    after a gap is flagged too, since the gap may have held its first orders. `symbols` has the
+    name of each locate that a message gave with a name.
     """
 
     def __init__(self) -> None:

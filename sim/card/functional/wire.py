@@ -29,7 +29,7 @@ class _Held(NamedTuple):
     """Counts arrivals, so that equal sequence numbers keep their order."""
     ts_ns: int
     messages: list[bytes]
-    count: int
+    message_count: int
     """As the header claims; fewer messages are there when the packet is truncated."""
 
     @property
@@ -144,7 +144,7 @@ class Wire:
         if count in (HEARTBEAT, END_OF_SESSION):
             known = max((held.end for held in self._held), default=self.expected)
             if sequence > known:
-                self._hold(sequence, [], now_ns, count=0)
+                self._hold(sequence, [], now_ns, message_count=0)
         else:
             self._take(sequence, count, payload, now_ns)
         self._deliver_held()
@@ -180,9 +180,9 @@ class Wire:
                 first = held.end
         return first >= end
 
-    def _hold(self, sequence: int, messages: list[bytes], now_ns: int, count: int) -> None:
+    def _hold(self, sequence: int, messages: list[bytes], now_ns: int, message_count: int) -> None:
         self._arrivals += 1
-        insort(self._held, _Held(sequence, self._arrivals, now_ns, messages, count))
+        insort(self._held, _Held(sequence, self._arrivals, now_ns, messages, message_count))
         if sequence > self.expected:
             self.held_high_water = max(self.held_high_water, len(self._held))
 
@@ -190,9 +190,9 @@ class Wire:
         """Deliver everything up to the first gap."""
         while self._held and self._held[0].sequence <= self.expected:
             held = self._held.pop(0)
-            if held.count and held.sequence + held.count <= self.expected:
+            if held.message_count and held.sequence + held.message_count <= self.expected:
                 self.drops[DropReason.DUPLICATE] += 1
-            elif len(held.messages) < held.count:
+            elif len(held.messages) < held.message_count:
                 self.drops[DropReason.MOLD_TRUNCATED] += 1
             for data in held.messages[self.expected - held.sequence :]:
                 self.expected += 1
