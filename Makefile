@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 CARD ?= functional
 
-.PHONY: demo test lint docs setup clean
+.PHONY: demo test lint prove soak docs setup clean
 
 demo: $(STAMP)
 	$(BIN)/tickwire generate build/demo/market.itch50 --symbol TICK --symbol WIRE --symbol RING
@@ -24,6 +24,14 @@ lint: $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m protocol.emit.markdown_table --check docs/*.md
+
+# Proofs are part of the tests; this shows them alone, with what each proves.
+prove: $(STAMP)
+	$(BIN)/python -m pytest tests/formal -v -s
+
+# A million random messages through the feed path; another seed each time, or TICKWIRE_SEED.
+soak: $(STAMP)
+	$(BIN)/python -m sim.tb.soak
 
 docs: $(STAMP)
 	$(BIN)/python -m protocol.emit.markdown_table docs/*.md

@@ -17,7 +17,8 @@ def beat(width: int) -> data.StructLayout:
 
     Lanes ``start`` to ``start + count - 1`` hold bytes; ``start`` may differ from 0 in the first
     beat only, and lanes above the last byte are without meaning. ``bad`` counts in the last beat
-    alone: what was sent before is not to be trusted.
+    alone: what was sent before is not to be trusted. Streams of message blocks never set it: what
+    becomes of a packet is told after its last beat.
     """
     return data.StructLayout(
         {
@@ -31,8 +32,12 @@ def beat(width: int) -> data.StructLayout:
     )
 
 
-PACKET = data.StructLayout({"sequence": unsigned(64), "message_count": unsigned(16)})
-"""A MoldUDP64 header as numbers: what goes with the first beat of a packet's message blocks."""
+HEADER = data.StructLayout({"session": 80, "sequence": 64, "message_count": 16})
+"""A MoldUDP64 header as numbers, the session with its first byte in bits 7:0."""
+
+PACKET = data.StructLayout({"sequence": 64, "message_count": 16, "skip": 16})
+"""What goes with the first beat of a packet's message blocks: the number of its first message, how
+many there are, and how many of them are to be passed over because they were delivered before."""
 
 
 class Truncation(enum.Enum, shape=2):
@@ -45,11 +50,24 @@ class Truncation(enum.Enum, shape=2):
     """The last block claims more bytes than the packet holds."""
 
 
-PACKET_END = data.StructLayout({"bad": 1, "truncation": Truncation})
-"""The end of a packet: whether its bytes are not to be trusted, and whether messages are missing.
+PACKET_END = data.StructLayout({"truncation": Truncation, "next_sequence": 64})
+"""The end of a packet: whether messages are missing, and the number after its last whole one."""
 
-``bad`` is that of the last beat. It speaks of messages that have already been passed on.
-"""
+
+class NoticeKind(enum.Enum, shape=2):
+    """What the book must know of the feed beside its messages."""
+
+    CONFIRM = 0
+    """The packet of the messages before was good."""
+    RETRACT = 1
+    """It was not, and its numbers count as not received: what its messages touched is not to be
+    trusted."""
+    GAP = 2
+    """Messages were lost."""
+
+
+NOTICE = data.StructLayout({"kind": NoticeKind, "sequence": 64, "next_sequence": 64})
+"""A notice about the messages from ``sequence`` to before ``next_sequence``."""
 
 MESSAGE = data.StructLayout(
     {
@@ -68,7 +86,7 @@ longer one: the first bytes are there, and no ITCH message is that long.
 """
 
 
-class OperationKind(enum.Enum, shape=4):
+class OperationKind(enum.Enum, shape=5):
     """What an ITCH message asks of the book, or tells beside it."""
 
     NONE = 0
@@ -88,7 +106,16 @@ class OperationKind(enum.Enum, shape=4):
     REG_SHO = 13
     UNKNOWN = 14
     """No message of ITCH 5.0, or one of another length than the published one."""
+    CONFIRM = 15
+    RETRACT = 16
+    GAP = 17
+    """No messages but notices: see :class:`NoticeKind`."""
 
+
+HINT = data.StructLayout({"stock_locate": 16, "order_reference": 64, "new_reference": 64})
+"""What every message about an order has in one place, known one cycle before its operation: the
+locate, the order it names and, of a replace alone, the order that takes its place. Without meaning
+for other messages. [ITCH 5.0: 1.3, 1.4]"""
 
 OPERATION = data.StructLayout(
     {
@@ -114,5 +141,6 @@ OPERATION = data.StructLayout(
 
 ``stock`` has the first character in bits 7:0. ``code`` is the event code, trading state, halt
 action or Reg SHO action. ``shares`` of a cross stays at its largest value where the message's 64
-bits do not fit. ``bad_side`` is set when a side is neither buy nor sell.
+bits do not fit. ``bad_side`` is set when a side is neither buy nor sell. A notice has its numbers
+in ``sequence`` and ``new_reference``, the one after the last.
 """

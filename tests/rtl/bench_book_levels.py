@@ -2,7 +2,7 @@
 
 import os
 import random
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass, field
 
 import cocotb
@@ -36,11 +36,15 @@ def unpack(word, layout_fields):
 class Change:
     symbol_index: int
     is_buy: int
-    take: int
-    price: int
-    shares: int
+    take: int = 0
+    price: int = 0
+    shares: int = 0
     order: int = 1
-    applied: int = 1
+    live: int = 1
+    refill: int = 0
+    commit: int = 0
+    refresh: int = 0
+    chained: int = 0
 
     def pack(self):
         word = 0
@@ -74,6 +78,17 @@ class Side:
     def exact(self):
         return bool(self.row) or not self.levels
 
+    @property
+    def low(self):
+        return bool(self.beyond) and len(self.row) <= LEVEL_COUNT // 2
+
+    @property
+    def shown(self):
+        if not self.row:
+            return (0, 0, 0)
+        price, quantity, orders = self.best()
+        return (price, quantity & U32_MAX, orders)
+
     def apply(self, asked):
         """Return whether the sum did not fit its field."""
         known = asked.price in self.levels
@@ -101,11 +116,14 @@ class Bench:
     def __init__(self, dut):
         self.dut = dut
         self.cycle = 0
-        self.last_fetch = -99
+        self.last_change = -99
         self.changes = deque()
         self.pending = deque()
-        self.books = [(Side(0), Side(1)) for _ in range(SYMBOL_COUNT)]
-        self.inexact = self.refills = self.overflows = self.quotes = 0
+        self.books = [[Side(0), Side(1)] for _ in range(SYMBOL_COUNT)]
+        self.refill = Side(0)
+        self.refill_overflow = False
+        self.before = None
+        self.inexact = self.overflows = self.quotes = self.lows = self.unchanged = 0
 
     async def reset(self):
         dut = self.dut
@@ -125,7 +143,7 @@ class Bench:
         while not int(dut.ready.value):
             await FallingEdge(dut.clk)
             swept += 1
-        assert swept == SYMBOL_COUNT, swept
+        assert swept == 2 * SYMBOL_COUNT, swept
 
     async def tick(self):
         dut = self.dut
@@ -142,17 +160,16 @@ class Bench:
         if int(dut.o__valid.value):
             asked, expected, fetched = self.pending.popleft()
             assert self.cycle - fetched == LAG, (asked, self.cycle - fetched)
+            if expected is None:
+                return
             got = unpack(int(dut.o__payload.value), QUOTE_FIELDS)
-            for name in ("bid", "ask", "bid_before", "ask_before"):
+            for name in ("bid", "ask"):
                 got[name] = tuple(unpack(got[name], LEVEL_FIELDS).values())
-            got["refill"] = int(dut.refill_stb.value)
             # The best level of a side that is not exact has no meaning; none is shown.
             assert got == expected, (asked, got, expected)
             self.quotes += 1
-        else:
-            assert not int(dut.refill_stb.value)
-            if self.pending:
-                assert self.cycle - self.pending[0][2] < LAG, self.pending[0]
+        elif self.pending:
+            assert self.cycle - self.pending[0][2] < LAG, self.pending[0]
 
     @property
     def noise(self):
@@ -160,44 +177,62 @@ class Bench:
 
     async def send(self, asked, apart=Levels.INTERVAL):
         """Send a change so many cycles after the one before, or later."""
-        while self.cycle - self.last_fetch < apart:
+        while self.cycle - self.last_change < apart:
             await self.tick()
         dut = self.dut
-        dut.i_fetch__valid.value = 1
-        dut.i_fetch__payload.value = asked.symbol_index
-        self.last_fetch = self.cycle
+        self.last_change = self.cycle
         self.changes.append((self.cycle + Levels.FETCH_CYCLES, asked))
-        sides = self.books[asked.symbol_index]
-        before = [self.shown(side) for side in sides]
-        exact = [side.exact for side in sides]
-        overflow = asked.applied and sides[asked.is_buy].apply(asked)
-        after = [self.shown(side) for side in sides]
-        refill = any(was and not side.exact for was, side in zip(exact, sides, strict=True))
-        expected = {
-            "symbol_index": asked.symbol_index,
-            "bid": after[1],
-            "ask": after[0],
-            "bid_exact": int(sides[1].exact),
-            "ask_exact": int(sides[0].exact),
-            "bid_before": before[1],
-            "ask_before": before[0],
-            "bid_exact_before": int(exact[1]),
-            "ask_exact_before": int(exact[0]),
-            "overflow": int(overflow),
-            "refill": int(refill),
-        }
-        self.inexact += not sides[asked.is_buy].exact
-        self.refills += refill
-        self.overflows += overflow
-        self.pending.append((asked, expected, self.cycle))
+        if asked.refill:
+            self.refill.is_buy = asked.is_buy
+            self.refill_overflow |= self.refill.apply(asked)
+        if asked.live or not asked.refill:
+            dut.i_fetch__valid.value = 1
+            dut.i_fetch__payload.value = asked.symbol_index
+            self.pending.append((asked, self.expected(asked), self.cycle))
         await self.tick()
 
+    async def commit(self, symbol_index, is_buy, apart=Levels.INTERVAL):
+        await self.send(Change(symbol_index, is_buy, live=0, commit=1), apart)
+        await self.send(
+            Change(symbol_index, is_buy, live=0, refresh=1, chained=1), Levels.INTERVAL_COMMIT
+        )
+
+    def expected(self, asked):
+        sides = self.books[asked.symbol_index]
+        is_buy = asked.is_buy
+        if not asked.chained:
+            self.before = self.shown(sides)
+        overflow = False
+        if asked.live:
+            overflow = sides[is_buy].apply(asked)
+        if asked.commit:
+            sides[is_buy], self.refill.is_buy = self.refill, is_buy
+            self.refill = Side(0)
+            return None
+        if asked.refresh:
+            overflow, self.refill_overflow = self.refill_overflow, False
+        after = self.shown(sides)
+        self.inexact += not sides[is_buy].exact
+        self.overflows += overflow
+        self.lows += sides[is_buy].low
+        self.unchanged += self.before == after
+        return {
+            "symbol_index": asked.symbol_index,
+            "is_buy": is_buy,
+            **after,
+            "low": int(sides[is_buy].low),
+            "changed": int(self.before != after),
+            "overflow": int(overflow),
+        }
+
     @staticmethod
-    def shown(side):
-        if not side.row:
-            return (0, 0, 0)
-        price, quantity, orders = side.best()
-        return (price, quantity & U32_MAX, orders)
+    def shown(sides):
+        return {
+            "bid": sides[1].shown,
+            "ask": sides[0].shown,
+            "bid_exact": int(sides[1].exact),
+            "ask_exact": int(sides[0].exact),
+        }
 
     async def drain(self):
         for _ in range(LAG + 2):
@@ -220,7 +255,7 @@ async def best_level_deleted_again_and_again_uncovers_the_next(dut):
                 assert bench.books[1][is_buy].best()[0] == price
                 await bench.send(Change(1, is_buy, 1, price, price), apart)
     await bench.drain()
-    assert bench.refills == bench.inexact == 0
+    assert bench.lows == bench.inexact == 0
     assert bench.quotes == 4 * 5 * LEVEL_COUNT
 
 
@@ -234,10 +269,11 @@ async def row_that_runs_out_is_told_and_heals_when_the_side_is_empty(dut):
             await bench.send(Change(0, is_buy, 0, price, 5))
         for price in prices[: LEVEL_COUNT - 1]:
             await bench.send(Change(0, is_buy, 1, price, 5))
-        assert bench.refills == is_buy
+        # Those that left half a row or less.
+        assert bench.lows == LEVEL_COUNT // 2 * (is_buy + 1) + 5 * is_buy, bench.lows
         assert bench.books[0][is_buy].exact
         await bench.send(Change(0, is_buy, 1, prices[LEVEL_COUNT - 1], 5))
-        assert bench.refills == is_buy + 1
+        assert not bench.books[0][is_buy].exact
         # An order whose place among those beyond is not known cannot be told to be the best.
         await bench.send(Change(0, is_buy, 0, prices[0], 5))
         await bench.send(Change(0, is_buy, 1, prices[0], 5))
@@ -267,6 +303,91 @@ async def extremes_of_price_and_quantity_are_kept_and_overflow_is_told(dut):
 
 
 @cocotb.test
+async def refilled_row_has_what_was_beyond(dut):
+    bench = Bench(dut)
+    await bench.reset()
+    for is_buy in (0, 1):
+        sign = -1 if is_buy else 1
+        prices = [5000 + sign * i for i in range(2 * LEVEL_COUNT)]
+        for price in prices:
+            await bench.send(Change(1, is_buy, 0, price, price))
+        for price in prices[:LEVEL_COUNT]:
+            await bench.send(Change(1, is_buy, 1, price, price))
+        assert not bench.books[1][is_buy].exact
+        rest = prices[LEVEL_COUNT:]
+        # The deepest first; one leaves after it was fed, one comes.
+        for price in reversed(rest[1:]):
+            await bench.send(Change(1, is_buy, 0, price, price, live=0, refill=1))
+        await bench.send(Change(1, is_buy, 1, rest[2], rest[2], refill=1))
+        await bench.send(Change(1, is_buy, 1, rest[0], rest[0]))
+        await bench.send(Change(1, is_buy, 0, 5000, 7, refill=1))
+        assert not bench.books[1][is_buy].exact
+        assert bench.refill.levels == bench.books[1][is_buy].levels
+        await bench.commit(1, is_buy)
+        assert bench.books[1][is_buy].shown == (5000, 7, 1)
+        await bench.send(Change(1, is_buy, 1, 5000, 7))
+        assert bench.books[1][is_buy].shown == (rest[1], rest[1], 1)
+    await bench.drain()
+
+
+@cocotb.test
+async def emptied_rows_are_empty_whatever_comes_next(dut):
+    bench = Bench(dut)
+    await bench.reset()
+    for apart in range(2, 9):
+        for is_buy in (0, 1):
+            for price in range(10, 10 + LEVEL_COUNT + 2):
+                await bench.send(Change(1, is_buy, 0, price, U32_MAX))
+        # What the refill row had is in the row then, and not in the refill row.
+        await bench.send(Change(1, 1, 0, 10, U32_MAX, live=0, refill=1))
+        await bench.commit(1, 1)
+        assert bench.shown(bench.books[1])["bid"] == (10, U32_MAX, 1)
+        await bench.commit(1, 1)
+        await bench.commit(1, 0, apart)
+        await bench.send(Change(1, 0, 0, 9, 9), apart)
+        await bench.send(Change(1, 1, 0, 8, 8))
+        assert bench.shown(bench.books[1])["bid"] == (8, 8, 1)
+        assert bench.shown(bench.books[1])["ask"] == (9, 9, 1)
+        await bench.commit(1, 1)
+        await bench.commit(1, 0)
+    await bench.drain()
+
+
+@cocotb.test
+async def sum_of_a_refill_that_does_not_fit_is_told_with_its_commit(dut):
+    bench = Bench(dut)
+    await bench.reset()
+    for price in (7, 8, 9):
+        await bench.send(Change(1, 0, 0, price, 1))
+    for _ in range(2):
+        await bench.send(Change(1, 0, 0, 10, U32_MAX))
+    overflows = bench.overflows
+    for price, shares in ((7, 1), (8, 1), (9, 1), (10, U32_MAX), (10, U32_MAX)):
+        await bench.send(Change(1, 0, 0, price, shares, live=0, refill=1))
+    await bench.commit(1, 0)
+    assert bench.overflows == overflows + 1
+    await bench.commit(1, 1)
+    assert bench.overflows == overflows + 1
+    await bench.drain()
+
+
+@dataclass
+class Order:
+    price: int
+    shares: int
+    fed: bool = False
+
+
+@dataclass
+class Scan:
+    """A refill under way: which row it is for, and the orders that it has not fed yet."""
+
+    symbol_index: int
+    is_buy: int
+    left: list
+
+
+@cocotb.test
 async def random_changes_are_as_the_model_says(dut):
     print(f"symbols={SYMBOL_COUNT} levels={LEVEL_COUNT} seed={SEED}")
     rng = random.Random(SEED)
@@ -274,7 +395,34 @@ async def random_changes_are_as_the_model_says(dut):
     await bench.reset()
     symbols = [0, SYMBOL_COUNT - 1, *rng.sample(range(1, SYMBOL_COUNT - 1), 2)]
     orders = {(s, b): [] for s in symbols for b in (0, 1)}
-    symbol, fullness, pause, deepest = 0, 8, (2,), 0
+    symbol, fullness, pause, deepest, scan = 0, 8, (2,), 0, None
+    seen = Counter()
+
+    async def change(symbol, is_buy, take, order, shares, chained=0):
+        fed = scan is not None and (scan.symbol_index, scan.is_buy) == (symbol, is_buy)
+        refill = int(fed and order.fed)
+        gone = int(not take or shares == order.shares)
+        asked = Change(
+            symbol, is_buy, take, order.price, shares, gone, refill=refill, chained=chained
+        )
+        seen["both rows"] += refill
+        if take:
+            order.shares -= shares
+        if take and gone:
+            orders[symbol, is_buy].remove(order)
+            if fed and not refill:
+                scan.left.remove(order)
+        if not take:
+            orders[symbol, is_buy].append(order)
+            if fed and not refill:
+                scan.left.append(order)
+        await bench.send(asked, 2 if chained else rng.choice(pause))
+
+    def some_price():
+        if rng.random() < 0.05:
+            return rng.choice((0, 1, U32_MAX, rng.getrandbits(32)))
+        return 1000 + rng.randrange(-2 * LEVEL_COUNT, 2 * LEVEL_COUNT)
+
     for _ in range(OPERATIONS):
         if rng.random() < 0.01:
             pause = rng.choice(((2,), (3,), (4,), (5,), (2, 3, 4, 5, 6)))
@@ -284,32 +432,55 @@ async def random_changes_are_as_the_model_says(dut):
         is_buy = rng.getrandbits(1)
         live = orders[symbol, is_buy]
         draw = rng.random()
-        if draw < 0.03:
-            asked = Change(symbol, is_buy, 1, rng.getrandbits(32), 9, applied=0)
+        if scan is None and rng.random() < (0.05 if bench.books[symbol][is_buy].low else 0.01):
+            for order in live:
+                order.fed = False
+            scan = Scan(symbol, is_buy, list(live))
+            seen["low"] += bench.books[symbol][is_buy].low
+        if scan is not None and rng.random() < 0.5:
+            if not scan.left:
+                row = bench.books[scan.symbol_index][scan.is_buy]
+                assert bench.refill.levels == row.levels
+                await bench.commit(scan.symbol_index, scan.is_buy, rng.choice(pause))
+                seen["commit"] += 1
+                scan = None
+            else:
+                order = scan.left.pop(rng.randrange(len(scan.left)))
+                order.fed = True
+                asked = Change(
+                    *(scan.symbol_index, scan.is_buy, 0, order.price, order.shares),
+                    live=0,
+                    refill=1,
+                )
+                await bench.send(asked, rng.choice(pause))
+        elif draw < 0.03:
+            price = rng.choice((rng.getrandbits(32), bench.books[symbol][is_buy].shown[0]))
+            take, order = rng.getrandbits(1), rng.getrandbits(1)
+            await bench.send(Change(symbol, is_buy, take, price, 9, order, 0), rng.choice(pause))
+        elif draw < 0.035 and scan is None:
+            live.clear()
+            await bench.commit(symbol, is_buy, rng.choice(pause))
+            seen["emptied"] += 1
         elif live and draw < (0.4 if len(live) < fullness else 0.8):
-            side = bench.books[symbol][is_buy]
-            best = [i for i, (price, _) in enumerate(live) if price == side.best()[0]]
-            at = rng.choice(best) if rng.random() < 0.5 else rng.randrange(len(live))
-            price, shares = live[at]
-            if rng.random() < 0.3:
-                part = rng.randrange(shares)
-                live[at] = (price, shares - part)
-                asked = Change(symbol, is_buy, 1, price, part, order=0)
+            best = [o for o in live if o.price == bench.books[symbol][is_buy].best()[0]]
+            order = rng.choice(best) if rng.random() < 0.5 else rng.choice(live)
+            chance = rng.random()
+            if chance < 0.3:
+                await change(symbol, is_buy, 1, order, rng.randrange(order.shares))
             else:
-                live.pop(at)
-                asked = Change(symbol, is_buy, 1, price, shares)
+                await change(symbol, is_buy, 1, order, order.shares)
+            if chance > 0.7:
+                price = order.price if rng.random() < 0.3 else some_price()
+                shares = rng.choice((order.shares or 1, rng.randint(1, 1000)))
+                second = Order(price, shares, rng.getrandbits(1))
+                await change(symbol, is_buy, 0, second, shares, chained=1)
         else:
-            if rng.random() < 0.05:
-                price = rng.choice((0, 1, U32_MAX, rng.getrandbits(32)))
-            else:
-                price = 1000 + rng.randrange(-2 * LEVEL_COUNT, 2 * LEVEL_COUNT)
-            shares = rng.randint(1, 1000)
-            live.append((price, shares))
-            asked = Change(symbol, is_buy, 0, price, shares)
-        await bench.send(asked, rng.choice(pause))
+            order = Order(some_price(), rng.randint(1, 1000), rng.getrandbits(1))
+            await change(symbol, is_buy, 0, order, order.shares)
         deepest = max(deepest, len(bench.books[symbol][is_buy].levels))
     await bench.drain()
-    print(f"cycles={bench.cycle} refills={bench.refills} inexact={bench.inexact} deep={deepest}")
-    assert bench.refills > 5
+    print(f"cycles={bench.cycle} inexact={bench.inexact} deep={deepest} {dict(seen)}")
+    print(f"quotes={bench.quotes} unchanged={bench.unchanged} low={bench.lows}")
+    assert min(seen[name] for name in ("both rows", "low", "commit", "emptied")) > 3
     assert bench.inexact < OPERATIONS // 2
     assert deepest > LEVEL_COUNT

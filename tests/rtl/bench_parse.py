@@ -14,7 +14,18 @@ import cocotb
 from cocotb.clock import Clock
 from cocotb.triggers import FallingEdge
 
-from hw.rtl.layouts import MESSAGE, MESSAGE_SIZE_MAX, OPERATION, PACKET_END, OperationKind, beat
+from hw.rtl.layouts import (
+    HINT,
+    MESSAGE,
+    MESSAGE_SIZE_MAX,
+    NOTICE,
+    OPERATION,
+    PACKET,
+    PACKET_END,
+    NoticeKind,
+    OperationKind,
+    beat,
+)
 from sim.golden import parse as golden
 from sim.golden.moldudp64 import parse_packet
 
@@ -25,6 +36,7 @@ REAL = os.environ["REAL"]
 
 COLLECT_CYCLES = 1
 DECODE_CYCLES = 1
+NOTICE_CYCLES = 1
 END_CYCLES = 3
 
 LENGTHS = {
@@ -33,6 +45,7 @@ LENGTHS = {
     **{"I": 50, "N": 20, "O": 48},
 }
 LANES = range(WIDTH)
+ORDER_MESSAGES = "AFECXDU"
 COVERAGE = {
     "type_at_lane": {(kind, lane) for kind in LENGTHS for lane in LANES},
     "short_at_lane": {(length, lane) for length in range(12) for lane in LANES},
@@ -42,7 +55,12 @@ COVERAGE = {
     "truncation_at_lane": {(why, lane) for why in ("length", "message") for lane in LANES},
     "first_lane": set(LANES),
     "last_lane": set(LANES),
-    "bad": {False, True},
+    "skip": {"none", "some", "all", "more"},
+    "skipped_at_lane": {(what, lane) for what in ("short", "message") for lane in LANES},
+    # Skipped blocks that begin in the beat in which the first message that is not skipped begins.
+    "skipped_in_beat_of_message": set(range((WIDTH + 1) // 2)),
+    "hint_of": set(ORDER_MESSAGES),
+    "notice": {(kind, where) for kind in NoticeKind for where in ("alone", "first beat")},
     "empty_last_beat": {False, True},
     "trailing_bytes": {False, True},
     "packet_after": {"packet", "pause"},
@@ -64,7 +82,12 @@ def pack(layout_fields, values):
 
 BEAT, MESSAGE_FIELDS = fields(beat(WIDTH)), fields(MESSAGE)
 OPERATION_FIELDS, END_FIELDS = fields(OPERATION), fields(PACKET_END)
-BEAT_BITS = beat(WIDTH).size
+PACKET_FIELDS, NOTICE_FIELDS, HINT_FIELDS = fields(PACKET), fields(NOTICE), fields(HINT)
+# Inputs in the order of the port: valid, beat, packet, time, notice valid, notice.
+PACKET_AT = 1 + beat(WIDTH).size
+TIME_AT = PACKET_AT + PACKET.size
+NOTICE_AT = TIME_AT + 64
+NUMBERS = 1 << 64
 
 KINDS = {
     golden.AddOrder: OperationKind.ADD,
@@ -82,6 +105,22 @@ KINDS = {
     golden.OperationalHalt: OperationKind.OPERATIONAL_HALT,
     golden.RegShoRestriction: OperationKind.REG_SHO,
 }
+
+
+NOTICE_KINDS = {
+    NoticeKind.CONFIRM: OperationKind.CONFIRM,
+    NoticeKind.RETRACT: OperationKind.RETRACT,
+    NoticeKind.GAP: OperationKind.GAP,
+}
+
+
+def hint_of(data):
+    """What the golden parser says of a message about an order, as the fields of a hint."""
+    message = golden.parse(data)
+    replaces = isinstance(message, golden.OrderReplace)
+    name = "original_order_reference_number" if replaces else "order_reference_number"
+    hint = {"stock_locate": message.stock_locate, "order_reference": getattr(message, name)}
+    return hint | ({"new_reference": message.new_order_reference_number} if replaces else {})
 
 
 def operation_of(data):
@@ -122,9 +161,13 @@ class Packet:
     region: bytes
     message_count: int
     sequence: int = 1
+    skip: int = 0
     start: int = 0
-    bad: bool = False
     empty_beats: int = 0
+
+    @property
+    def header(self):
+        return {name: getattr(self, name) for name in PACKET_FIELDS}
 
 
 def packet_of(messages, **more):
@@ -139,6 +182,8 @@ class Bench:
         self.dut = dut
         self.tick = 0
         self.messages, self.operations, self.ends = deque(), deque(), deque()
+        self.hints = deque()
+        self.end_tick = 0
         self.shorts_expected = self.shorts_seen = 0
         self.seen = 0
         self.between = "pause"
@@ -173,7 +218,9 @@ class Bench:
             self.seen += 1
         if flags & 4:
             self.compare("end", self.ends, END_FIELDS, int(dut.end.value))
-        self.shorts_seen += flags >> 3
+        if flags & 8:
+            self.compare("hint", self.hints, HINT_FIELDS, int(dut.hint.value))
+        self.shorts_seen += flags >> 4
 
     def compare(self, what, queue, layout_fields, word):
         got = unpack(layout_fields, word)
@@ -182,6 +229,7 @@ class Bench:
         if "data" in got:
             size = min(want["length"], MESSAGE_SIZE_MAX)
             got["data"] = got["data"].to_bytes(MESSAGE_SIZE_MAX, "little")[:size]
+        got = {name: got[name] for name in want}
         if got != want or tick != self.tick:
             lines = [f"first difference: {what}, expected in cycle {tick}, seen in {self.tick}"]
             lines += [
@@ -191,11 +239,30 @@ class Bench:
             ]
             raise AssertionError("\n".join([*lines, f"  caused by {cause}"]))
 
-    async def send(self, packet, pauses=lambda: 0):
-        """Drive a packet, with as many idle cycles before each beat as ``pauses`` says."""
+    def notice(self, kind, tick):
+        """Expect what becomes of a notice with random numbers, and return its word."""
+        first, after = random.getrandbits(64), random.getrandbits(64)
+        operation = dict.fromkeys(OPERATION_FIELDS, 0)
+        operation |= {"kind": NOTICE_KINDS[kind].value, "sequence": first, "new_reference": after}
+        self.operations.append((tick + NOTICE_CYCLES, operation, f"notice {kind}"))
+        values = {"kind": kind.value, "sequence": first, "next_sequence": after}
+        return (1 | pack(NOTICE_FIELDS, values.items()) << 1) << NOTICE_AT
+
+    async def tell(self, kind):
+        """Drive a notice alone, as early as may be."""
+        await self.idle(self.end_tick - self.tick)
+        covered["notice"][kind, "alone"] += 1
+        await self.cycle(self.notice(kind, self.tick))
+
+    async def send(self, packet, pauses=lambda: 0, notice=None):
+        """Drive a packet, with as many idle cycles before each beat as ``pauses`` says.
+
+        A notice goes with its first beat, once the packet before has ended.
+        """
+        if notice is not None:
+            await self.idle(self.end_tick - self.tick)
         covered["packet_after"][self.between] += 1
         covered["first_lane"][packet.start] += 1
-        covered["bad"][packet.bad] += 1
         covered["empty_last_beat"][packet.empty_beats > 0] += 1
         room = WIDTH - packet.start
         chunks = [packet.region[:room]]
@@ -208,6 +275,10 @@ class Bench:
         for gap in gaps:
             ticks.append(tick + gap)
             tick += gap + 1
+        told = 0
+        if notice is not None:
+            covered["notice"][notice, "first beat"] += 1
+            told = self.notice(notice, ticks[0])
         self.expect(packet, ticks)
         for index, (chunk, gap) in enumerate(zip(chunks, gaps, strict=True)):
             await self.idle(gap)
@@ -221,13 +292,13 @@ class Bench:
                 "count": len(chunk),
                 "first": index == 0,
                 "last": last,
-                "bad": packet.bad if last else random.getrandbits(1),
+                "bad": random.getrandbits(1),
             }
-            header = packet.sequence | packet.message_count << 64
+            header = pack(PACKET_FIELDS, packet.header.items())
             if index:
-                header = random.getrandbits(80)
-            word = 1 | pack(BEAT, values.items()) << 1 | header << (1 + BEAT_BITS)
-            await self.cycle(word | self.time(ticks[index]) << (1 + BEAT_BITS + 80))
+                header, told = random.getrandbits(PACKET.size), 0
+            word = told | 1 | pack(BEAT, values.items()) << 1 | header << PACKET_AT
+            await self.cycle(word | self.time(ticks[index]) << TIME_AT)
         self.between = "packet"
 
     @staticmethod
@@ -239,10 +310,13 @@ class Bench:
         wire = bytes(10) + packet.sequence.to_bytes(8, "big")
         wire += packet.message_count.to_bytes(2, "big") + packet.region
         found = parse_packet(wire)
+        self.cover_skip(packet, found)
         at = packet.start
         for index, data in enumerate(found.messages):
             first, last = at + 2, at + 1 + len(data)
             at = last + 1
+            if index < packet.skip:
+                continue
             lane = first % WIDTH
             self.cover(data, lane)
             if len(data) < 12:
@@ -250,7 +324,7 @@ class Bench:
                 continue
             tick = ticks[last // WIDTH]
             place = {
-                "sequence": (packet.sequence + index) & (1 << 64) - 1,
+                "sequence": (packet.sequence + index) % NUMBERS,
                 "ts_first": self.time(ticks[first // WIDTH]),
                 "ts_last": self.time(tick),
             }
@@ -260,16 +334,42 @@ class Bench:
                 "length": min(len(data), MESSAGE_SIZE_MAX + 1),
             }
             tick += COLLECT_CYCLES
+            operation = operation_of(data)
+            hint = {}
+            if chr(data[0]) in ORDER_MESSAGES and operation["kind"] != OperationKind.UNKNOWN.value:
+                hint = hint_of(data)
+                covered["hint_of"][chr(data[0])] += 1
             self.messages.append((tick, message | place, cause))
-            self.operations.append((tick + DECODE_CYCLES, operation_of(data) | place, cause))
+            self.hints.append((tick + DECODE_CYCLES - 1, hint, cause))
+            self.operations.append((tick + DECODE_CYCLES, operation | place, cause))
         why = 0
         if found.truncation is not None:
             why = 1 if "no message length" in found.truncation.reason else 2
             lane = (packet.start + found.truncation.offset - 20) % WIDTH
             covered["truncation_at_lane"][("length", "message")[why - 1], lane] += 1
         covered["trailing_bytes"][found.trailing_bytes > 0] += 1
-        end = {"bad": int(packet.bad), "truncation": why}
-        self.ends.append((ticks[-1] + END_CYCLES, end, str(packet)))
+        next_sequence = (packet.sequence + len(found.messages)) % NUMBERS
+        self.end_tick = ticks[-1] + END_CYCLES
+        end = {"truncation": why, "next_sequence": next_sequence}
+        self.ends.append((self.end_tick, end, str(packet)))
+
+    def cover_skip(self, packet, found):
+        """Count which blocks are skipped, and where the first message behind them begins."""
+        whole = len(found.messages)
+        skipped = min(packet.skip, whole)
+        if whole:
+            bins = {0: "none", whole: "all"} if packet.skip <= whole else {whole: "more"}
+            covered["skip"][bins.get(skipped, "some")] += 1
+        at, beats = packet.start, []
+        for index, data in enumerate(found.messages):
+            beats.append((at + 1) // WIDTH)  # where the last byte of the length is
+            if index < skipped:
+                what = "short" if len(data) < 12 else "message"
+                covered["skipped_at_lane"][what, (at + 2) % WIDTH] += 1
+            elif len(data) >= 12:
+                covered["skipped_in_beat_of_message"][beats[:skipped].count(beats[-1])] += 1
+                break
+            at += 2 + len(data)
 
     def cover(self, data, lane):
         kind = chr(data[0]) if data else ""
@@ -287,7 +387,7 @@ class Bench:
     async def drain(self):
         """Let the last outputs come, and see that nothing is missing or left over."""
         await self.idle(8)
-        for what in ("messages", "operations", "ends"):
+        for what in ("messages", "hints", "operations", "ends"):
             queue = getattr(self, what)
             assert not queue, f"{len(queue)} {what} never came, first: {queue[0]}"
         assert self.shorts_seen == self.shorts_expected
@@ -438,12 +538,45 @@ async def only_as_many_blocks_as_the_header_counts(dut):
 
 
 @cocotb.test()
+async def skipped_blocks_take_numbers_and_leave_no_message(dut):
+    """Each number of blocks skipped, of a packet with short blocks in runs between messages."""
+    bench, rng = await start(dut), random.Random(SEED)
+    for lane in LANES:
+        for run in range(5):
+            messages = [b""] * run
+            messages += [message_of("S", rng), *[b""] * run, rng.randbytes(1)]
+            messages += [message_of("A", rng), *[b""] * run, message_of("W", rng)]
+            for skip in (*range(len(messages) + 2), 0x7FFF, 0xFFFF):
+                sequence = rng.getrandbits(64)
+                packet = packet_of(messages, sequence=sequence, skip=skip, start=lane)
+                await bench.send(packet)
+    for skip in (0, 1, 0xFFFF):
+        for count in (0, 1, 2, 0xFFFF):
+            await bench.send(Packet(packet_of([message_of("D", rng)] * 3).region, count, 7, skip))
+    await bench.drain()
+
+
+@cocotb.test()
+async def notices_become_operations_between_those_of_packets(dut):
+    """Each kind alone and with a first beat, after packets that end with a message or without."""
+    bench, rng = await start(dut), random.Random(SEED)
+    for kind in NoticeKind:
+        for lane in LANES:
+            for messages in ([], [message_of("S", rng)], [message_of("A", rng), b""]):
+                await bench.send(packet_of(messages, start=lane))
+                await bench.tell(kind)
+                await bench.tell(rng.choice(list(NoticeKind)))
+                await bench.send(packet_of([message_of("S", rng)], start=lane), notice=kind)
+    await bench.drain()
+
+
+@cocotb.test()
 async def reset_within_a_packet_forgets_it(dut):
     """After a reset in mid-message the next packet is read as if it were the first."""
     bench, rng = await start(dut), random.Random(SEED)
     for beats in range(1, 6):
         word = 1 | pack(BEAT, {"data": 0x3200, "count": WIDTH, "first": 1}.items()) << 1
-        await bench.cycle(word | 3 << (1 + BEAT_BITS + 64))
+        await bench.cycle(word | pack(PACKET_FIELDS, {"message_count": 3}.items()) << PACKET_AT)
         for _ in range(beats):
             values = {"data": rng.getrandbits(8 * WIDTH), "count": WIDTH}
             await bench.cycle(1 | pack(BEAT, values.items()) << 1)
@@ -456,12 +589,13 @@ async def reset_within_a_packet_forgets_it(dut):
 
 @cocotb.test()
 async def random_packets_with_random_pauses(dut):
-    """Every kind of packet, good and bad, with every kind of pause."""
+    """Every kind of packet, with every kind of pause, skip and notice."""
     bench, rng = await start(dut), random.Random(SEED + 1)
     while bench.seen < MESSAGES // 10:
         messages = [any_message(rng) for _ in range(rng.randrange(1, 12))]
         packet = packet_of(messages, sequence=rng.getrandbits(64), start=rng.randrange(WIDTH))
-        packet.bad = rng.random() < 0.2
+        if rng.random() < 0.5:
+            packet.skip = rng.choice((1, rng.randrange(len(messages) + 3), 0xFFFF))
         packet.empty_beats = rng.choice((0, 0, 0, 1, 3))
         if rng.random() < 0.2:
             packet.region = packet.region[: rng.randrange(len(packet.region) + 1)]
@@ -470,8 +604,11 @@ async def random_packets_with_random_pauses(dut):
         if rng.random() < 0.1:
             packet.message_count = max(0, packet.message_count + rng.choice((-1, 1)))
         chance, most = rng.choice(((0.0, 0), (0.1, 3), (0.5, 1), (0.9, 5)))
+        if rng.random() < 0.2:
+            await bench.tell(rng.choice(list(NoticeKind)))
+        notice = rng.choice(list(NoticeKind)) if rng.random() < 0.2 else None
         await bench.send(
-            packet, lambda c=chance, n=most: rng.randint(1, n) if rng.random() < c else 0
+            packet, lambda c=chance, n=most: rng.randint(1, n) if rng.random() < c else 0, notice
         )
     await bench.drain()
 

@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from hw.rtl.book.background import Background
 from hw.rtl.book.book import Book
+from hw.rtl.book.locates import Locates
+from hw.rtl.book.stale import StaleFlags
 from hw.rtl.params import CardParams
 from sim.tb.runner import run
 
@@ -21,9 +24,28 @@ def test_bad_argument_is_refused():
     assert str(refused.value) == "params must be a CardParams, not 64"
 
 
+@pytest.mark.parametrize(
+    ("part", "most"),
+    [(Locates, 4096), (StaleFlags, 65536), (lambda count: Background(count, 8), 65536)],
+)
+def test_bad_symbol_count_of_a_part_is_refused(part, most):
+    with pytest.raises(ValueError) as refused:
+        part(3)
+    assert str(refused.value) == f"symbol_count must be a power of two, 2 to {most}, not 3"
+    with pytest.raises(TypeError) as refused:
+        part("4")
+    assert str(refused.value) == "symbol_count must be an integer, not '4'"
+
+
+def test_more_orders_than_levels_count_are_refused():
+    with pytest.raises(ValueError) as refused:
+        Book(CardParams(order_count=65536))
+    assert str(refused.value) == "params.order_count must be 32768 or less, not 65536"
+
+
 def test_latencies_are_those_of_the_cycle_budget():
-    assert Book.LATENCY == 8
-    assert Book.LATENCY_REPLACE == 10
+    assert Book.LATENCY == 6
+    assert Book.LATENCY_REPLACE == 8
     assert Book.INTERVAL == 2
     assert Book.INTERVAL_REPLACE == 4
 
@@ -32,17 +54,26 @@ def test_book_is_the_golden_book():
     params = CardParams(symbol_count=4, order_count=256, level_count=8)
     dut = Book(params)
     ports = [
+        dut.ready,
         dut.i.valid,
-        dut.i.ready,
         dut.i.payload.as_value(),
+        dut.i_hint.valid,
+        dut.i_hint.payload.as_value(),
+        dut.i_repair.valid,
+        dut.i_repair.ready,
+        dut.i_repair.payload.as_value(),
         dut.o.valid,
         dut.o.payload.as_value(),
         dut.locate_stb,
         dut.locate_index,
         dut.locate_valid,
         dut.locate,
-        dut.gap_stb,
+        dut.name_stb,
+        dut.name_index,
+        dut.name_valid,
+        dut.name_stock,
         dut.unknown_symbol_stb,
+        dut.overflow_stb,
         dut.stale.as_value(),
         dut.stash_used_max,
     ]
@@ -53,4 +84,4 @@ def test_book_is_the_golden_book():
         "OPERATIONS": "25000",
         "SEED": str(SEED),
     }
-    assert run(dut, ports, "book", "bench_book", FOLDER, environment) == 7
+    assert run(dut, ports, "book", "bench_book", FOLDER, environment) == 17

@@ -7,14 +7,17 @@ from pathlib import Path
 import pytest
 from amaranth.hdl import Cat, Elaboratable, Fragment, Module, Signal, Value
 
-from hw.rtl.layouts import MESSAGE, OPERATION, PACKET_END, beat
+from hw.rtl.layouts import HINT, MESSAGE, NOTICE, OPERATION, PACKET_END, beat
 from hw.rtl.params import CardParams
-from hw.rtl.parse import Collector, Parse
+from hw.rtl.parse.collect import Collector
+from hw.rtl.parse.decode import the_place
+from hw.rtl.parse.parse import Parse
+from protocol import itch50
 from sim.tb.runner import run
 
 HERE = Path(__file__).parent
 REAL = "itch50/aapl_20200130_first4000.itch50"
-TESTS = 12
+TESTS = 14
 
 
 class Top(Elaboratable):
@@ -26,19 +29,24 @@ class Top(Elaboratable):
     def __init__(self, width: int):
         self.parse = Parse(CardParams(width=width))
         parse = self.parse
-        self.inputs = Cat(parse.i.valid, parse.i.payload, parse.packet, parse.time)
+        self.inputs = Cat(
+            *(parse.i.valid, parse.i.payload, parse.packet, parse.time),
+            *(parse.i_notice.valid, parse.i_notice.payload),
+        )
         self.stimulus = Signal(len(self.inputs))
         self.strobes = Cat(
-            parse.collector.o.valid, parse.o.valid, parse.o_end.valid, parse.short_count
+            *(parse.collector.o.valid, parse.o.valid, parse.o_end.valid, parse.o_hint.valid),
+            parse.short_count,
         )
         self.flags = Signal(len(self.strobes))
         self.message = Signal(MESSAGE.size)
         self.operation = Signal(OPERATION.size)
         self.end = Signal(PACKET_END.size)
+        self.hint = Signal(HINT.size)
 
     @property
     def ports(self) -> list[Value]:
-        return [self.stimulus, self.flags, self.message, self.operation, self.end]
+        return [self.stimulus, self.flags, self.message, self.operation, self.end, self.hint]
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -49,6 +57,7 @@ class Top(Elaboratable):
             self.message.eq(parse.collector.o.payload),
             self.operation.eq(parse.o.payload),
             self.end.eq(parse.o_end.payload),
+            self.hint.eq(parse.o_hint.payload),
         ]
         return m
 
@@ -100,7 +109,39 @@ def test_signature_is_the_contract():
     Fragment.get(parse, None)
     members = parse.signature.members
     payloads = {
-        name: members[name].signature.members["payload"].shape for name in ("i", "o", "o_end")
+        "i": beat(8),
+        "i_notice": NOTICE,
+        "o": OPERATION,
+        "o_hint": HINT,
+        "o_end": PACKET_END,
     }
-    assert payloads == {"i": beat(8), "o": OPERATION, "o_end": PACKET_END}
-    assert all(members[name].signature.always_ready for name in payloads)
+    for name, payload in payloads.items():
+        assert members[name].signature.members["payload"].shape == payload
+        assert members[name].signature.always_ready
+
+
+@pytest.mark.parametrize(
+    ("names", "layouts", "text"),
+    [
+        (
+            ("shares", "canceled_shares"),
+            (itch50.ADD_ORDER, itch50.ORDER_CANCEL),
+            "shares or canceled_shares must have one place in 2 messages, "
+            "not [(19, 4), (20, 4)] in 2",
+        ),
+        (
+            ("shares",),
+            (itch50.ADD_ORDER, itch50.ORDER_DELETE),
+            "shares must have one place in 2 messages, not [(20, 4)] in 1",
+        ),
+    ],
+)
+def test_field_without_one_place_in_all_messages_is_no_hint(names, layouts, text):
+    with pytest.raises(ValueError) as caught:
+        the_place(names, layouts)
+    assert str(caught.value) == text
+
+
+def test_field_with_one_place_in_all_messages_can_be_a_hint():
+    layouts = (itch50.ADD_ORDER, itch50.ADD_ORDER_MPID)
+    assert the_place(("canceled_shares", "shares"), layouts) == (itch50.ADD_ORDER, "shares")

@@ -54,18 +54,13 @@ class Received:
     start: int = 0
     cycles: list[int] = field(default_factory=list)
     """The cycle of each beat."""
-    extra: list[int] = field(default_factory=list)
-    """What was beside each beat."""
 
 
 class Watch:
     """Collects the frames of an always ready stream, and checks the rules of a beat."""
 
-    def __init__(
-        self, clock: Any, payload: Any, valid: Any, width: int, beside: Any = None
-    ) -> None:
+    def __init__(self, clock: Any, payload: Any, valid: Any, width: int) -> None:
         self._clock, self._payload, self._valid, self._width = clock, payload, valid, width
-        self._beside = beside
         self.frames: list[Received] = []
         self.cycle = 0
 
@@ -89,8 +84,6 @@ class Watch:
             lanes = got["data"].to_bytes(self._width, "little")
             frame.data += lanes[start : start + count]
             frame.cycles.append(self.cycle)
-            if self._beside is not None:
-                frame.extra.append(int(self._beside.value))
             if got["last"]:
                 frame.bad = bool(got["bad"])
                 self.frames.append(frame)

@@ -1,73 +1,55 @@
 """The book: operations in, best bid and offer out, exact or flagged as stale."""
 
-from functools import reduce
-from operator import or_
-
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
+from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from hw.rtl.book.levels import LEVEL, Levels
+from hw.rtl.book import hash as hashing
+from hw.rtl.book.background import Background
+from hw.rtl.book.levels import ORDER_COUNT_MAX, Levels
+from hw.rtl.book.locates import Locates
 from hw.rtl.book.orders import OrderMap
 from hw.rtl.book.requests import REASON_BITS, RequestKind
-from hw.rtl.layouts import OPERATION, TIME, OperationKind
+from hw.rtl.book.stale import StaleFlags
+from hw.rtl.book.tasks import TRACE, event, repair, task
+from hw.rtl.layouts import HINT, OPERATION, OperationKind
 from hw.rtl.params import CardParams
 from protocol.reasons import StaleReason
 
-LOCATE_BITS = 16
-
-
-def event(symbol_count: int) -> data.StructLayout:
-    """A symbol's best bid and offer after an operation.
-
-    ``changed`` is set when anything of ``bid`` and ``ask`` is not as before the operation, or a
-    side has run out of levels or is exact again.
-    ``reason`` says why this operation could not be right and ``stale_reason`` why the book is not
-    known to be exact, both a :class:`StaleReason`. ``is_buy`` and ``price`` are those of the order
-    that the operation named, ``shares`` what came or left; without meaning where none did.
-    """
-    return data.StructLayout(
-        {
-            "symbol_index": range(symbol_count),
-            "bid": LEVEL,
-            "ask": LEVEL,
-            "changed": 1,
-            "reason": REASON_BITS,
-            "stale_reason": REASON_BITS,
-            "is_buy": 1,
-            "price": 32,
-            "shares": 32,
-            **_TRACE.members,
-        }
-    )
-
-
-_TRACE = data.StructLayout(
-    {
-        "kind": OperationKind,
-        "timestamp": 48,
-        "sequence": 64,
-        "match_number": 64,
-        "printable": 1,
-        "ts_first": TIME,
-        "ts_last": TIME,
-    }
-)
+QUEUE_DEPTH = 16
+"""As much as a look-up table remembers."""
 
 
 class Book(wiring.Component):
     """Keeps the books of the configured symbols and tells each one's best bid and offer.
 
     Adds, executions, cancels, deletes and replaces of a configured symbol are carried out, checked
-    in the order of the golden book; every other operation is taken and dropped. An operation that
-    cannot be right flags its symbol, and LOCATE_MISMATCH that of the order as well. The first
-    reason stays until reset. LEVEL_OVERFLOW is one of them when a level's sum does not fit; where
-    a side has run out of levels while more orders are known, it is told without staying, since the
-    side is exact again when it is empty. [ITCH 5.0: 1.3, 1.4]
+    in the order of the golden book. An operation that cannot be right flags its symbol, and
+    LOCATE_MISMATCH that of the order as well; the first reason stays until a repair clears the
+    symbol. LEVEL_OVERFLOW is one of them when a level's sum does not fit; where a side has run out
+    of levels while more orders are known, it is told without staying, until the side was refilled
+    or is empty. Before it comes to that, a side whose levels run low is refilled in cycles that no
+    operation needs. [ITCH 5.0: 1.3, 1.4]
 
-    Latency is 8 cycles from an operation to its event, 10 for a replace. Throughput is 1 operation
-    every 2 cycles, or 4 after a replace, while ``i.ready`` is low. After reset it is low until the
-    memories are emptied: 1 cycle more than the longer of ``order_count / 4`` and ``symbol_count``.
+    A directory message that has a configured name sets its symbol's locate, in time for an
+    operation 2 cycles later. Notices keep their place among the operations: GAP flags every symbol,
+    RETRACT with FRAME_BAD those of every operation since the last CONFIRM or RETRACT.
+
+    A repair starts with a CLEAR: from the second cycle after it the feed's operations of its symbol
+    are dropped, until the orders are forgotten, the flag is down and an event has told so; the
+    first one that counts again may come 2 cycles after that. Then it adds orders by INSERT, in
+    cycles that the feed leaves free, each with an event.
+
+    Latency is 6 cycles from an operation to its event, 8 for a replace, when nothing before it
+    waits. Throughput is 1 operation every 2 cycles, or 4 after a replace; one that comes earlier
+    waits in a queue of 16. At line rate it cannot overflow: with 8 bytes a beat a replace is 37
+    bytes and takes 39 on the wire with its length field, 4.9 cycles, and the shortest other one 21,
+    2.6 cycles, so that work comes in slower than it is done, and rounding to whole beats leaves at
+    most two operations waiting. What else may come between is 2 cycles for each of CONFIRM, RETRACT
+    and GAP, of which a packet has few, and 8 for the end of a refill, or 2 for an insert of a
+    repair: four operations more, and these wait for an empty queue. Should it overflow
+    nevertheless, every symbol is flagged.
 
     Parameters
     ----------
@@ -76,17 +58,28 @@ class Book(wiring.Component):
 
     Members
     -------
-    i : ``In(stream.Signature(OPERATION))``
+    ready : ``Out(1)``
+        High once the memories are emptied after reset, 1 cycle more than the longer of
+        ``order_count / 4`` and ``2 * symbol_count`` cycles. What comes before counts as lost.
+    i : ``In(stream.Signature(OPERATION, always_ready=True))``
         Operations.
+    i_hint : ``In(stream.Signature(HINT, always_ready=True))``
+        The hint of each operation that is not a notice, one cycle before it.
+    i_repair : ``In(stream.Signature(repair(symbol_count)))``
+        Steps of repairs. Not ready while a CLEAR is under way.
     o : ``Out(stream.Signature(event(symbol_count), always_ready=True))``
-        One event for each operation that concerns a book.
+        One event for each operation that concerns a book and each step of a repair, and one for a
+        refill that has changed what is shown.
     locate_stb, locate_index, locate_valid, locate : ``In``
         Sets the stock locate of a symbol index, or takes it away. No two indexes may have one
         locate. None has one after reset.
-    gap_stb : ``In(1)``
-        Flags every symbol: messages were lost.
+    name_stb, name_index, name_valid, name_stock : ``In``
+        Sets the name by which a symbol index learns its locate, the first character in bits 7:0,
+        or takes it away. No two indexes may have one name. None has one after reset.
     unknown_symbol_stb : ``Out(1)``
-        High when an operation that concerns a book is of no configured symbol.
+        High a cycle after an operation that concerns a book but is of no configured symbol.
+    overflow_stb : ``Out(1)``
+        High a cycle after an operation was lost because the queue was full.
     stale : ``Out(data.ArrayLayout(REASON_BITS, symbol_count))``
         Each symbol's reason that stays.
     stash_used_max : ``Out``
@@ -96,9 +89,11 @@ class Book(wiring.Component):
     ------
     TypeError
         If ``params`` is not a :class:`CardParams`.
+    ValueError
+        If it has more orders than levels can count.
     """
 
-    LATENCY = 1 + OrderMap.LATENCY + Levels.LATENCY
+    LATENCY = OrderMap.LATENCY + Levels.LATENCY
     LATENCY_REPLACE = LATENCY + OrderMap.INTERVAL
     INTERVAL = OrderMap.INTERVAL
     INTERVAL_REPLACE = 2 * OrderMap.INTERVAL
@@ -106,21 +101,33 @@ class Book(wiring.Component):
     def __init__(self, params: CardParams):
         if not isinstance(params, CardParams):
             raise TypeError(f"params must be a CardParams, not {params!r}")
+        if params.order_count > ORDER_COUNT_MAX:
+            raise ValueError(
+                f"params.order_count must be {ORDER_COUNT_MAX} or less, not {params.order_count!r}"
+            )
         self.params = params
-        self.orders = OrderMap(params.order_count, params.symbol_count)
-        self.levels = Levels(params.symbol_count, params.level_count)
-        shape = event(params.symbol_count)
+        symbol_count = params.symbol_count
+        self.orders = OrderMap(params.order_count, symbol_count)
+        self.levels = Levels(symbol_count, params.level_count)
+        self.locates = Locates(symbol_count)
+        self.background = Background(symbol_count, self.orders.hash_bits)
+        self.flags = StaleFlags(symbol_count)
+        self._task = task(symbol_count, self.orders.hash_bits)
         super().__init__(
             {
-                "i": In(stream.Signature(OPERATION)),
-                "o": Out(stream.Signature(shape, always_ready=True)),
-                "locate_stb": In(1),
-                "locate_index": In(range(params.symbol_count)),
-                "locate_valid": In(1),
-                "locate": In(LOCATE_BITS),
-                "gap_stb": In(1),
+                "ready": Out(1),
+                "i": In(stream.Signature(OPERATION, always_ready=True)),
+                "i_hint": In(stream.Signature(HINT, always_ready=True)),
+                "i_repair": In(stream.Signature(repair(symbol_count))),
+                "o": Out(stream.Signature(event(symbol_count), always_ready=True)),
+                **{
+                    name: member
+                    for name, member in self.locates.signature.members.items()
+                    if name.startswith(("locate", "name"))
+                },
                 "unknown_symbol_stb": Out(1),
-                "stale": Out(data.ArrayLayout(REASON_BITS, params.symbol_count)),
+                "overflow_stb": Out(1),
+                "stale": Out(data.ArrayLayout(REASON_BITS, symbol_count)),
                 "stash_used_max": Out(self.orders.stash_used_max.shape()),
             }
         )
@@ -129,184 +136,333 @@ class Book(wiring.Component):
         m = Module()
         m.submodules.orders = orders = self.orders
         m.submodules.levels = levels = self.levels
-        symbol_count = self.params.symbol_count
-        m.d.comb += self.stash_used_max.eq(orders.stash_used_max)
+        m.submodules.background = background = self.background
+        m.submodules.flags = flags = self.flags
+        symbol_shape = range(self.params.symbol_count)
+        wiring.connect(m, wiring.flipped(self.i_repair), background.i_repair)
+        wiring.connect(m, background.o_scan, orders.scan)
+        m.d.comb += [
+            self.stash_used_max.eq(orders.stash_used_max),
+            self.stale.eq(flags.stale),
+            flags.lost_stb.eq(self.overflow_stb),
+        ]
+        with m.If(orders.i.ready & levels.ready):
+            m.d.sync += self.ready.eq(1)
 
         def held(shape, name):
             return Signal(shape, name=name, reset_less=True)
 
-        # The stock locate of each symbol.
-        locate_valid = Signal(symbol_count)
-        locates = [held(LOCATE_BITS, f"locate_{i}") for i in range(symbol_count)]
-        for i in range(symbol_count):
-            with m.If(self.locate_stb & (self.locate_index == i)):
-                m.d.sync += [locate_valid[i].eq(self.locate_valid), locates[i].eq(self.locate)]
+        # Stage 0: the first task is chosen, and the order map asked. A replace asks again 2 cycles
+        # later, and what commits has a second half too. ``gaps`` holds the next task back: its one
+        # wanders down, and out of bit 0; in bit 1 it is the second half's turn.
+        arriving, arriving_valid = self._arrive(m)
+        gaps = Signal(Levels.INTERVAL_COMMIT + 1)
+        free = Signal()
+        second = Signal()
+        m.d.comb += [free.eq(~gaps.any()), second.eq(gaps[1])]
+        first, first_valid = self._queue(m, arriving, arriving_valid, free)
+        issued = first_valid & free
+        m.d.sync += gaps.eq(gaps >> 1)
+        with m.If(issued):
+            with m.If(first.is_commit):
+                m.d.sync += gaps.eq(1 << Levels.INTERVAL_COMMIT)
+            with m.Elif(first.is_replace):
+                m.d.sync += gaps.eq(1 << self.INTERVAL)
+            with m.Else():
+                m.d.sync += gaps.eq(1)
 
-        # Stage 0: the symbol of an operation; memories are empty once, not before each.
-        asked = self.i.payload
-        opened = Signal()
-        wait = Signal(range(self.INTERVAL_REPLACE))
-        matches = Cat(
-            locate_valid[i] & (locates[i] == asked.stock_locate) for i in range(symbol_count)
-        )
-        is_reduce = Signal()
-        is_replace = Signal()
-        s0_wanted = Signal()
-        s0_known = Signal()
+        s1_task = held(self._task, "s1_task")
+        asked = orders.i.payload
         m.d.comb += [
-            self.i.ready.eq(opened & (wait == 0)),
-            is_reduce.eq(
-                (asked.kind == OperationKind.EXECUTE)
-                | (asked.kind == OperationKind.EXECUTE_WITH_PRICE)
-                | (asked.kind == OperationKind.CANCEL)
+            orders.i.valid.eq((second & s1_task.is_replace) | (issued & first.is_request)),
+            asked.kind.eq(Mux(second, RequestKind.INSERT, first.request)),
+            asked.chained.eq(second),
+            asked.reference.eq(Mux(second, s1_task.new_reference, first.order_reference)),
+            asked.addresses.eq(
+                Mux(second, s1_task.new_addresses.as_value(), first.addresses.as_value())
             ),
-            is_replace.eq(asked.kind == OperationKind.REPLACE),
-            s0_wanted.eq(
-                self.i.valid
-                & self.i.ready
-                & (
-                    is_reduce
-                    | is_replace
-                    | (asked.kind == OperationKind.ADD)
-                    | (asked.kind == OperationKind.DELETE)
-                )
-            ),
-            s0_known.eq(s0_wanted & matches.any()),
-            self.unknown_symbol_stb.eq(s0_wanted & ~matches.any()),
         ]
-        with m.If(orders.i.ready & levels.ready):
-            m.d.sync += opened.eq(1)
-        with m.If(wait != 0):
-            m.d.sync += wait.eq(wait - 1)
+        for name in ("symbol_index", "is_buy", "bad_side", "price", "shares"):
+            m.d.comb += asked[name].eq(Mux(second, s1_task[name], first[name]))
 
-        # Stage 1: the order map is asked, twice for a replace.
-        s1_valid = Signal()
-        s1_second = held(1, "s1_second")
-        s1_replace = Signal()
-        s1_kind = held(RequestKind, "s1_kind")
-        s1_symbol = held(range(symbol_count), "s1_symbol")
-        s1_operation = held(OPERATION, "s1_operation")
-        m.d.sync += [s1_valid.eq(s0_known), s1_second.eq(0)]
-        with m.If(s0_known):
-            m.d.sync += [
-                wait.eq(Mux(is_replace, self.INTERVAL_REPLACE - 1, self.INTERVAL - 1)),
-                s1_replace.eq(is_replace),
-                s1_operation.eq(asked),
-                s1_symbol.eq(reduce(or_, (Mux(matches[i], i, 0) for i in range(symbol_count)))),
-                s1_kind.eq(RequestKind.REMOVE),
-            ]
-            with m.If(is_reduce):
-                m.d.sync += s1_kind.eq(RequestKind.REDUCE)
-            with m.Elif(asked.kind == OperationKind.ADD):
-                m.d.sync += s1_kind.eq(RequestKind.INSERT)
-        with m.Elif(s1_replace & (wait == self.INTERVAL)):
-            m.d.sync += [
-                s1_valid.eq(1),
-                s1_second.eq(1),
-                s1_kind.eq(RequestKind.INSERT),
-                s1_operation.order_reference.eq(s1_operation.new_reference),
-            ]
-        m.d.comb += [
-            # Ready by the distance that ``wait`` keeps.
-            orders.i.valid.eq(s1_valid),
-            orders.i.payload.kind.eq(s1_kind),
-            orders.i.payload.chained.eq(s1_second),
-            orders.i.payload.reference.eq(s1_operation.order_reference),
-            orders.i.payload.symbol_index.eq(s1_symbol),
-            orders.i.payload.is_buy.eq(s1_operation.is_buy),
-            orders.i.payload.bad_side.eq(s1_operation.bad_side),
-            orders.i.payload.price.eq(s1_operation.price),
-            orders.i.payload.shares.eq(s1_operation.shares),
-        ]
-
-        # Stages 2 to 8: what the event tells of its operation goes along.
+        # Stages 1 to 6: what is known of a task goes along.
         note_shape = data.StructLayout(
-            {"second": 1, "symbol_index": range(symbol_count), "trace": _TRACE}
+            {
+                "second": 1,
+                "tells": 1,
+                "take": 1,
+                **{
+                    name: 1
+                    for name in (
+                        *("is_request", "is_commit", "is_clear"),
+                        *("is_confirm", "is_retract", "is_gap"),
+                    )
+                },
+                "symbol_index": symbol_shape,
+                "trace": TRACE,
+            }
         )
-        s1_note = Signal(note_shape)
-        m.d.comb += [s1_note.second.eq(s1_second), s1_note.symbol_index.eq(s1_symbol)]
-        m.d.comb += [s1_note.trace[name].eq(s1_operation[name]) for name, _ in _TRACE]
-        valids, notes = {1: s1_valid}, {1: s1_note}
-        for stage in range(2, self.LATENCY + 1):
-            valids[stage] = Signal(name=f"s{stage}_valid")
-            notes[stage] = held(note_shape, f"s{stage}_note")
-            m.d.sync += [
-                valids[stage].eq(valids[stage - 1]),
-                notes[stage].eq(notes[stage - 1]),
-            ]
+        valids = {n: Signal(name=f"s{n}_valid") for n in range(1, self.LATENCY + 1)}
+        notes = {n: held(note_shape, f"s{n}_note") for n in range(2, self.LATENCY + 1)}
+        s1_second = held(1, "s1_second")
+        notes[1] = Signal(note_shape, name="s1_note")
+        m.d.sync += [valids[1].eq(second | issued), s1_second.eq(second)]
+        with m.If(free):
+            m.d.sync += s1_task.eq(first)
+        m.d.comb += [
+            notes[1].second.eq(s1_second),
+            notes[1].tells.eq(s1_second | ~(s1_task.is_replace | s1_task.is_commit)),
+            notes[1].take.eq(~s1_second & (s1_task.request != RequestKind.INSERT)),
+        ]
+        for name, _ in note_shape:
+            if name in self._task.members:
+                m.d.comb += notes[1][name].eq(s1_task[name])
+        for n in range(2, self.LATENCY + 1):
+            m.d.sync += [valids[n].eq(valids[n - 1]), notes[n].eq(notes[n - 1])]
 
         # Rows are fetched so that they are there with the order map's result.
-        found_stage = 1 + OrderMap.LATENCY
-        fetch_stage = found_stage - Levels.FETCH_CYCLES
-        found = orders.o.payload
-        shift = levels.i_change.payload
+        fetch_stage = OrderMap.LATENCY - Levels.FETCH_CYCLES
         m.d.comb += [
             levels.i_fetch.valid.eq(valids[fetch_stage]),
             levels.i_fetch.payload.eq(notes[fetch_stage].symbol_index),
-            levels.i_change.valid.eq(orders.o.valid),
-            shift.applied.eq(found.applied),
-            shift.symbol_index.eq(found.symbol_index),
-            shift.is_buy.eq(found.is_buy),
-            shift.take.eq(found.kind != RequestKind.INSERT),
-            shift.order.eq(found.gone | (found.kind == RequestKind.INSERT)),
+        ]
+
+        # Stage 4: the order map has found an order, and rows are changed: the symbol's by
+        # operations, the refill row by a scan and what changes the orders that it has met. Between
+        # the scan's end and the commit that is every order of its side.
+        found = orders.o.payload
+        note = notes[OrderMap.LATENCY]
+        shift = levels.i_change.payload
+        is_request = Signal()
+        is_other = Signal()
+        is_met = Signal()
+        all_met = Signal()
+        same_symbol = held(1, "same_symbol")
+        before = OrderMap.LATENCY - 1
+        m.d.sync += [
+            is_request.eq(valids[before] & notes[before].is_request),
+            is_other.eq(valids[before] & notes[before].is_commit),
+            same_symbol.eq(notes[before].symbol_index == background.symbol_index),
+        ]
+        m.d.comb += [
+            is_met.eq(orders.o.valid & (found.kind == RequestKind.SCAN) & ~background.purge),
+            background.done_stb.eq(orders.o.valid & (found.kind == RequestKind.DONE)),
+            levels.i_change.valid.eq(is_request | is_other | is_met),
+            shift.live.eq(is_request & found.applied),
+            shift.refill.eq(
+                is_met
+                | (
+                    is_request
+                    & found.applied
+                    & (
+                        found.scanned
+                        | (all_met & same_symbol & (found.is_buy == background.is_buy))
+                    )
+                )
+            ),
+            shift.commit.eq(is_other & ~note.second),
+            shift.refresh.eq(is_other & note.second),
+            shift.chained.eq(note.second),
+            shift.symbol_index.eq(note.symbol_index),
+            shift.is_buy.eq(Mux(is_other, background.is_buy, found.is_buy)),
+            shift.take.eq(is_request & note.take),
+            shift.order.eq(found.gone | ~(is_request & note.take)),
             shift.price.eq(found.price),
             shift.shares.eq(found.shares),
         ]
+        with m.If(background.done_stb):
+            m.d.sync += all_met.eq(~background.purge)
+        with m.Elif(shift.commit):
+            m.d.sync += all_met.eq(0)
 
-        # Stage 7: the levels are at work.
-        s7_found = held(orders.o.payload.shape(), "s7_found")
-        s8_found = held(orders.o.payload.shape(), "s8_found")
-        m.d.sync += [s7_found.eq(found), s8_found.eq(s7_found)]
+        # Stage 5: the levels are at work, and the symbol's flag is looked up.
+        s5_found = held(found.shape(), "s5_found")
+        s6_found = held(found.shape(), "s6_found")
+        m.d.sync += [s5_found.eq(found), s6_found.eq(s5_found)]
+        m.d.comb += [
+            flags.index.eq(notes[self.LATENCY - 1].symbol_index),
+            flags.other_index.eq(s5_found.order_symbol_index),
+        ]
 
-        # Stage 8: the event, and what it says of its symbol for good.
-        self._tell(m, valids[self.LATENCY], notes[self.LATENCY], s8_found, levels.o.payload)
+        # Stage 6: the event.
+        self._tell(m, valids[self.LATENCY], notes[self.LATENCY], s6_found)
         return m
 
-    def _tell(self, m, valid, note, found, quote):
-        out = self.o.payload
-        is_replace = note.trace.kind == OperationKind.REPLACE
-        first_reason = Signal(REASON_BITS, reset_less=True)
-        first_shown = Signal(2 * LEVEL.size + 2, reset_less=True)
-        shown = Cat(quote.bid, quote.ask, quote.bid_exact, quote.ask_exact)
-        shown_before = Cat(
-            quote.bid_before, quote.ask_before, quote.bid_exact_before, quote.ask_exact_before
+    def _arrive(self, m):
+        """Return the task that an operation is, and whether there is one."""
+        m.submodules.locates = locates = self.locates
+        hint = self.i_hint.payload
+        came = self.i.payload
+        arriving = Signal(self._task)
+        wanted = Signal()
+        concerned = Signal()
+        kinds = {kind: came.kind == kind for kind in OperationKind}
+        is_reduce = (
+            kinds[OperationKind.EXECUTE]
+            | kinds[OperationKind.EXECUTE_WITH_PRICE]
+            | kinds[OperationKind.CANCEL]
         )
-        stays = Signal(REASON_BITS)
-        known = Signal(REASON_BITS)
+        for name in self.locates.signature.members:
+            if name.startswith(("locate", "name")):
+                m.d.comb += getattr(locates, name).eq(getattr(self, name))
         m.d.comb += [
+            locates.hint_stb.eq(self.i_hint.valid),
+            locates.hint_locate.eq(hint.stock_locate),
+            locates.blocked.eq(self.background.blocked),
+            locates.directory_stb.eq(self.i.valid & kinds[OperationKind.DIRECTORY]),
+            locates.directory_locate.eq(came.stock_locate),
+            locates.directory_name.eq(came.stock),
+            arriving.is_replace.eq(kinds[OperationKind.REPLACE]),
+            arriving.is_request.eq(
+                is_reduce
+                | kinds[OperationKind.REPLACE]
+                | kinds[OperationKind.ADD]
+                | kinds[OperationKind.DELETE]
+            ),
+            arriving.is_confirm.eq(kinds[OperationKind.CONFIRM]),
+            arriving.is_retract.eq(kinds[OperationKind.RETRACT]),
+            arriving.is_gap.eq(kinds[OperationKind.GAP]),
+            arriving.request.eq(
+                Mux(
+                    is_reduce,
+                    RequestKind.REDUCE,
+                    Mux(kinds[OperationKind.ADD], RequestKind.INSERT, RequestKind.REMOVE),
+                )
+            ),
+            arriving.symbol_index.eq(locates.index),
+            concerned.eq(self.i.valid & arriving.is_request),
+            wanted.eq(
+                self.i.valid
+                & Mux(
+                    arriving.is_request,
+                    locates.known,
+                    arriving.is_confirm | arriving.is_retract | arriving.is_gap,
+                )
+            ),
+        ]
+        for name in ("order_reference", "new_reference", "is_buy", "bad_side", "price", "shares"):
+            m.d.comb += arriving[name].eq(came[name])
+        m.d.comb += [arriving.trace[name].eq(came[name]) for name, _ in TRACE]
+        for reference, addresses in (
+            (hint.order_reference, arriving.addresses),
+            (hint.new_reference, arriving.new_addresses),
+        ):
+            hashed = Signal.like(addresses, reset_less=True)
+            with m.If(self.i_hint.valid):
+                m.d.sync += [
+                    hashed[way].eq(hashing.circuit(way, reference, self.orders.hash_bits))
+                    for way in range(hashing.HASH_COUNT)
+                ]
+            m.d.comb += addresses.eq(hashed)
+
+        m.d.sync += self.unknown_symbol_stb.eq(concerned & locates.unknown)
+        # What comes too early is lost. A symbol that is not known yet may become known.
+        tells = arriving.is_request | arriving.is_retract | arriving.is_gap
+        with m.If(self.i.valid & tells & ~self.ready):
+            m.d.comb += self.flags.gap_stb.eq(1)
+        return arriving, wanted & self.ready
+
+    def _queue(self, m, arriving, arriving_valid, free):
+        """Return the task whose turn it is: one that waits, or else the one that arrives."""
+        m.submodules.queue = queue = Memory(shape=self._task, depth=QUEUE_DEPTH, init=[])
+        read = queue.read_port(domain="comb")
+        write = queue.write_port()
+        background = self.background.o
+        count = Signal(range(QUEUE_DEPTH + 1))
+        waiting = Signal()
+        full = Signal()
+        offered = Signal()
+        put = Signal()
+        taken = Signal()
+        first = Signal(self._task)
+        m.d.comb += [
+            background.ready.eq(free & ~waiting & ~self.i.valid & self.ready),
+            offered.eq(
+                (arriving_valid & ~(free & ~waiting)) | (background.valid & background.ready)
+            ),
+            put.eq(offered & ~full),
+            taken.eq(free & waiting),
+            write.en.eq(put),
+            write.data.eq(Mux(self.i.valid, arriving.as_value(), background.payload.as_value())),
+            first.eq(Mux(waiting, read.data.as_value(), arriving.as_value())),
+        ]
+        m.d.sync += self.overflow_stb.eq(offered & full)
+        with m.If(put):
+            m.d.sync += write.addr.eq(write.addr + 1)
+        with m.If(taken):
+            m.d.sync += read.addr.eq(read.addr + 1)
+        count_next = Signal.like(count)
+        m.d.comb += count_next.eq(count + put - taken)
+        m.d.sync += [
+            count.eq(count_next),
+            waiting.eq(count_next != 0),
+            full.eq(count_next == QUEUE_DEPTH),
+        ]
+        return first, waiting | arriving_valid
+
+    def _tell(self, m, valid, note, found):
+        """Tell of a task, and keep in mind what it says of its symbol for good."""
+        out = self.o.payload
+        quote = self.levels.o.payload
+        flags = self.flags
+        background = self.background
+        first_reason = Signal(REASON_BITS, reset_less=True)
+        first_changed = Signal(reset_less=True)
+        reason = Signal(REASON_BITS)
+        stays = Signal(REASON_BITS)
+        is_request = Signal()
+        commits = Signal()
+        tells = Signal()
+        m.d.comb += [
+            is_request.eq(valid & note.is_request),
+            tells.eq(valid & note.tells),
+            commits.eq(tells & note.is_commit),
+            reason.eq(Mux(note.is_request, found.reason, StaleReason.NONE)),
             # Where the first half of a replace fails, the second one does nothing.
-            out.reason.eq(found.reason | Mux(note.second, first_reason, 0)),
-            known.eq(self.stale[note.symbol_index]),
-            stays.eq(known),
+            out.reason.eq(reason | Mux(note.second, first_reason, 0)),
             out.stale_reason.eq(stays),
-            self.o.valid.eq(valid & (~is_replace | note.second)),
+            # A repair empties asks, then bids: there is one event for both.
+            self.o.valid.eq(
+                tells
+                & (
+                    note.is_request
+                    | note.is_clear
+                    | (~background.purge & note.is_commit & (quote.changed | quote.overflow))
+                )
+            ),
             out.symbol_index.eq(note.symbol_index),
             out.bid.eq(quote.bid),
             out.ask.eq(quote.ask),
-            out.changed.eq(shown != Mux(note.second, first_shown, shown_before)),
+            out.changed.eq(quote.changed | (note.is_clear & first_changed)),
             out.is_buy.eq(found.is_buy),
             out.price.eq(found.price),
             out.shares.eq(found.shares),
         ]
-        m.d.comb += [out[name].eq(note.trace[name]) for name, _ in _TRACE]
-        with m.If(known == StaleReason.NONE):
-            with m.If(found.reason != StaleReason.NONE):
-                m.d.comb += stays.eq(found.reason)
-            with m.Elif(quote.overflow):
-                m.d.comb += stays.eq(StaleReason.LEVEL_OVERFLOW)
-            with m.Elif(~quote.bid_exact | ~quote.ask_exact):
-                m.d.comb += out.stale_reason.eq(StaleReason.LEVEL_OVERFLOW)
+        m.d.comb += [out[name].eq(note.trace[name]) for name, _ in TRACE]
+        with m.If((flags.known != StaleReason.NONE) & ~note.is_clear):
+            m.d.comb += stays.eq(flags.known)
+        with m.Elif(reason != StaleReason.NONE):
+            m.d.comb += stays.eq(reason)
+        with m.Elif(quote.overflow):
+            m.d.comb += stays.eq(StaleReason.LEVEL_OVERFLOW)
+        with m.Elif(~quote.bid_exact | ~quote.ask_exact):
+            m.d.comb += out.stale_reason.eq(StaleReason.LEVEL_OVERFLOW)
         with m.If(valid):
-            m.d.sync += [
-                first_reason.eq(found.reason),
-                first_shown.eq(shown_before),
-                self.stale[note.symbol_index].eq(stays),
-            ]
-            other = self.stale[found.order_symbol_index]
-            with m.If((found.reason == StaleReason.LOCATE_MISMATCH) & (other == StaleReason.NONE)):
-                m.d.sync += other.eq(StaleReason.LOCATE_MISMATCH)
-        with m.If(self.gap_stb):
-            for i in range(self.params.symbol_count):
-                current = Mux(valid & (note.symbol_index == i), stays, self.stale[i])
-                with m.If(current == StaleReason.NONE):
-                    m.d.sync += self.stale[i].eq(StaleReason.GAP)
+            m.d.sync += first_reason.eq(reason)
+        with m.If(commits):
+            m.d.sync += first_changed.eq(quote.changed)
+        m.d.comb += [
+            flags.reason.eq(Mux(is_request | commits, stays, StaleReason.NONE)),
+            flags.touch_stb.eq(is_request),
+            flags.mismatch_stb.eq(is_request & (reason == StaleReason.LOCATE_MISMATCH)),
+            flags.clear_stb.eq(tells & note.is_clear),
+            flags.confirm_stb.eq(valid & note.is_confirm),
+            flags.retract_stb.eq(valid & note.is_retract),
+            background.quote_stb.eq(is_request | commits),
+            background.quote_index.eq(quote.symbol_index),
+            background.quote_is_buy.eq(quote.is_buy),
+            background.quote_low.eq(quote.low),
+            background.settled_stb.eq(commits),
+        ]
+        with m.If(valid & note.is_gap):
+            m.d.comb += flags.gap_stb.eq(1)

@@ -37,6 +37,11 @@ POLYNOMIALS = {
 BITS_MAX = max(POLYNOMIALS)
 
 
+def hash_bits(order_count: int) -> int:
+    """Return the width of a hash for an order map of so many buckets, all tables together."""
+    return (order_count // HASH_COUNT).bit_length() - 1
+
+
 @cache
 def masks(which: int, bits: int) -> tuple[int, ...]:
     """Return for each output bit the reference bits that it is the XOR of.

@@ -1,31 +1,47 @@
-"""The best price levels of every symbol, a row a symbol, and the best bid and offer."""
+"""The best price levels of every symbol, a row a side, and the best bid and offer."""
 
 from functools import reduce
 from operator import or_
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from hw.rtl.book import check_power_of_two
 
-LEVEL = data.StructLayout({"price": 32, "quantity": 32, "orders": 16})
+COUNT_BITS = 16
+ORDER_COUNT_MAX = 1 << (COUNT_BITS - 1)
+"""Most orders that can be counted, over all levels and what is beyond them."""
+
+LEVEL = data.StructLayout({"price": 32, "quantity": 32, "orders": COUNT_BITS})
 """A price level; one without orders is all zero. Price in 1e-4 USD, quantity in shares."""
 
-BEYOND_BITS = 16
-SYMBOL_COUNT_MAX = 1 << 16
+_PADDED = data.StructLayout({"level": LEVEL, "padding": -LEVEL.size % 9})
+"""A level in memory. Block RAM is written in parts of 9 bits, and levels are written alone."""
+
+SYMBOL_COUNT_MAX = 1 << 15
 LEVEL_COUNT_MAX = 64
 
 
 def change(symbol_count: int) -> data.StructLayout:
-    """Shares that come to a price or, with ``take``, leave it.
+    """What happens to the row of one side of a symbol, to the refill row, or to both.
 
-    ``order`` is set when an order comes or leaves with them. Without ``applied`` nothing changes.
+    Shares come to a price or, with ``take``, leave it; ``order`` is set when an order comes or
+    leaves with them. ``live`` says that the symbol's row takes part and ``refill`` that the refill
+    row does; without both nothing changes. A ``chained`` change is the second half of the one
+    before it, on the same side: its quote tells what has changed since before the first half.
+
+    ``commit`` puts the refill row in the place of the symbol's row, and empties it; a chained
+    ``refresh`` that looks for the best level is the second half. Neither has anything else.
     """
     return data.StructLayout(
         {
-            "applied": 1,
+            "live": 1,
+            "refill": 1,
+            "commit": 1,
+            "refresh": 1,
+            "chained": 1,
             "symbol_index": range(symbol_count),
             "is_buy": 1,
             "take": 1,
@@ -39,59 +55,64 @@ def change(symbol_count: int) -> data.StructLayout:
 def quote(symbol_count: int) -> data.StructLayout:
     """A symbol's best bid and offer after a change.
 
-    A side is ``exact`` unless orders are known to be there of which no price is. What ends in
-    ``_before`` was so before the change; ``overflow`` is set when a sum did not fit.
+    A side is ``exact`` unless orders are known to be there of which no price is. ``changed`` is set
+    when anything of these four is not as before, ``overflow`` when a sum did not fit. The side that
+    the change named, ``is_buy``, is ``low`` when half of its row or less is in use while orders are
+    beyond it.
     """
     return data.StructLayout(
         {
             "symbol_index": range(symbol_count),
+            "is_buy": 1,
             "bid": LEVEL,
             "ask": LEVEL,
             "bid_exact": 1,
             "ask_exact": 1,
-            "bid_before": LEVEL,
-            "ask_before": LEVEL,
-            "bid_exact_before": 1,
-            "ask_exact_before": 1,
+            "low": 1,
+            "changed": 1,
             "overflow": 1,
         }
     )
 
 
 class Levels(wiring.Component):
-    """Keeps the best price levels of each side of each symbol, sorted, and counts what is beyond.
+    """Keeps the best price levels of each side of each symbol, and counts what is beyond.
 
     A row always holds the best levels of its side without a hole; orders at worse prices are
     counted and not kept. An order deeper than the row's last level gets a level of its own only
     while nothing is beyond and the row has room; a level that is pushed out leaves its orders
-    beyond. So the best level is right until the row is empty while something is beyond: then
-    ``refill_stb`` is high and the side is not exact, until it is wholly empty. Nothing fills the
-    row again from the orders beyond.
+    beyond. So the best level is right until the row is empty while something is beyond: then the
+    side is not exact, until it is wholly empty or refilled.
+
+    Levels do not move within their row: each has a rank, 0 for the best. So a change writes one
+    level and the ranks, and what memory does not show yet of the last two changes is two levels.
+
+    The refill row is one more row by the same rule, of no symbol. Who feeds it every order of a
+    side once, and what becomes of an order after it was fed, has the side's row in it, and commits.
 
     Latency is 2 cycles from a change to its quote. Throughput is 1 change every 2 cycles. Each
-    change comes 2 cycles after ``i_fetch`` named its symbol, and a change sees every change before
-    it. After reset ``ready`` is low for ``symbol_count`` cycles while every row is emptied: that
-    makes the memory valid.
+    change comes 3 cycles after ``i_fetch`` named its symbol, and a change sees every change before
+    it. One of the refill row alone needs no fetch, and has no quote. After reset ``ready`` is low
+    for ``2 * symbol_count`` cycles while every row is emptied: that makes the memory valid.
 
     Parameters
     ----------
     symbol_count : int
-        Rows; a power of two.
+        Symbols, of two rows each; a power of two.
     level_count : int
-        Levels a side in a row; a power of two.
+        Levels in a row; a power of two.
 
     Members
     -------
     ready : ``Out(1)``
-        High once rows are empty. Until then nothing may be fetched.
+        High once rows are empty. Until then nothing may be fetched or changed.
     i_fetch : ``In(stream.Signature(range(symbol_count), always_ready=True))``
-        Symbol of the change that comes 2 cycles later. At least 2 cycles apart.
+        Symbol of the change that comes 3 cycles later. At least 2 cycles apart.
     i_change : ``In(stream.Signature(change(symbol_count), always_ready=True))``
-        Changes, each of the symbol that was fetched for it.
+        Changes, each of the symbol that was fetched for it. At least 2 cycles apart, and 6 after
+        one that commits.
     o : ``Out(stream.Signature(quote(symbol_count), always_ready=True))``
         One quote a change.
-    refill_stb : ``Out(1)``
-        High with a quote by whose change a side stopped being exact.
 
     Raises
     ------
@@ -99,9 +120,10 @@ class Levels(wiring.Component):
         If a parameter is not one of these.
     """
 
-    FETCH_CYCLES = 2
+    FETCH_CYCLES = 3
     LATENCY = 2
     INTERVAL = 2
+    INTERVAL_COMMIT = 6
 
     def __init__(self, symbol_count: int, level_count: int):
         check_power_of_two("symbol_count", symbol_count, 2, SYMBOL_COUNT_MAX)
@@ -114,189 +136,360 @@ class Levels(wiring.Component):
                 "i_fetch": In(stream.Signature(range(symbol_count), always_ready=True)),
                 "i_change": In(stream.Signature(change(symbol_count), always_ready=True)),
                 "o": Out(stream.Signature(quote(symbol_count), always_ready=True)),
-                "refill_stb": Out(1),
             }
+        )
+        self._levels = data.ArrayLayout(LEVEL, level_count)
+        # What is known of a row beside its levels.
+        self._ranks = data.ArrayLayout(range(level_count), level_count)
+        tally = {"ranks": self._ranks, "used": range(level_count + 1), "beyond": COUNT_BITS}
+        self._tally = data.StructLayout(tally)
+        self._top = data.StructLayout({"best": LEVEL, "exact": 1})
+        self._row = data.StructLayout({"tally": self._tally, "top": self._top})
+        # What the levels of a row are beside a price; ``last`` has but one order.
+        self._flags = data.StructLayout(
+            dict.fromkeys(("live", "equal", "ahead", "last"), level_count)
         )
 
     def elaborate(self, platform):
         m = Module()
         count = self.level_count
-        row_shape = data.StructLayout(
-            {"levels": data.ArrayLayout(LEVEL, count), "beyond": BEYOND_BITS}
-        )
-        # A symbol's rows: asks, then bids, so that ``is_buy`` is the index.
-        rows_shape = data.ArrayLayout(row_shape, 2)
-        change_shape = change(self.symbol_count)
         symbol_shape = range(self.symbol_count)
+        # What a change did to a row.
+        written_shape = data.StructLayout(
+            {
+                "symbol_index": symbol_shape,
+                "is_buy": 1,
+                "slots": count,
+                "level": LEVEL,
+                "tally": self._tally,
+            }
+        )
 
         def held(shape, name):
             return Signal(shape, name=name, reset_less=True)
 
-        s4_valid = Signal()
-        s4_known = Signal()
-        s4_symbol = held(symbol_shape, "s4_symbol")
-        s4_rows = held(rows_shape, "s4_rows")
+        # The last two changes. Zero after reset, for the sweep.
+        s5 = Signal(written_shape)
+        s5_valid = Signal()
+        s5_known = Signal()
+        s5_top = Signal(self._top)
+        s6 = held(written_shape, "s6")
+        s6_known = Signal()
+        s6_top = held(self._top, "s6_top")
+        s5_commit = Signal()
+        refill_levels = Signal(self._levels)
+        refill_tally = Signal(self._tally)
 
         # The sweep that empties every row after reset.
         sweeping = Signal(init=1)
-        sweep_symbol = Signal(symbol_shape)
+        sweep_address = Signal(range(2 * self.symbol_count))
         m.d.comb += self.ready.eq(~sweeping)
         with m.If(sweeping):
-            m.d.sync += sweep_symbol.eq(sweep_symbol + 1)
-            with m.If(sweep_symbol == self.symbol_count - 1):
+            m.d.sync += sweep_address.eq(sweep_address + 1)
+            with m.If(sweep_address.all()):
                 m.d.sync += sweeping.eq(0)
 
-        # Stage 0: rows are read.
-        m.submodules.memory = memory = Memory(shape=rows_shape, depth=self.symbol_count, init=[])
-        read = memory.read_port()
-        write = memory.write_port()
-        m.d.comb += [
-            read.addr.eq(self.i_fetch.payload),
-            write.en.eq(sweeping | s4_valid),
-            write.addr.eq(Mux(sweeping, sweep_symbol, s4_symbol)),
-            write.data.eq(Mux(sweeping, 0, s4_rows.as_value())),
-        ]
+        # Stages 0 and 1: asks are read, then bids. Stage 5: a row is written.
+        m.submodules.levels = levels = Memory(
+            shape=data.ArrayLayout(_PADDED, count), depth=2 * self.symbol_count, init=[]
+        )
+        m.submodules.rows = rows = Memory(shape=self._row, depth=2 * self.symbol_count, init=[])
+        read_levels = levels.read_port()
+        write_levels = levels.write_port(granularity=1)
+        read_row = rows.read_port()
+        write_row = rows.write_port()
         s1_symbol = held(symbol_shape, "s1_symbol")
-        m.d.sync += s1_symbol.eq(self.i_fetch.payload)
-
-        # Stage 1: rows come out of memory, or from the change before while memory is behind.
-        s2_rows = held(rows_shape, "s2_rows")
-        same = s4_known & (s4_symbol == s1_symbol)
-        m.d.sync += s2_rows.eq(Mux(same, s4_rows.as_value(), read.data.as_value()))
-
-        # Stage 2: the price is compared with every level of its side at once.
-        asked = self.i_change.payload
-        rows = Signal(rows_shape)
-        row = Signal(row_shape)
-        same = s4_known & (s4_symbol == asked.symbol_index)
+        s2_symbol = held(symbol_shape, "s2_symbol")
+        asks, bids = Const(0, 1), Const(1, 1)
+        with m.If(self.i_fetch.valid):
+            m.d.comb += read_row.addr.eq(Cat(asks, self.i_fetch.payload))
+            m.d.sync += s1_symbol.eq(self.i_fetch.payload)
+        with m.Else():
+            m.d.comb += read_row.addr.eq(Cat(bids, s1_symbol))
+        m.d.comb += read_levels.addr.eq(read_row.addr)
+        m.d.sync += s2_symbol.eq(s1_symbol)
+        address = Mux(sweeping, sweep_address, Cat(s5.is_buy, s5.symbol_index))
+        every = sweeping | s5_commit
         m.d.comb += [
-            rows.eq(Mux(same, s4_rows.as_value(), s2_rows.as_value())),
-            row.eq(rows[asked.is_buy]),
-        ]
-        s3_valid = Signal()
-        s3_change = held(change_shape, "s3_change")
-        s3_rows = held(rows_shape, "s3_rows")
-        s3_row = held(row_shape, "s3_row")
-        s3_live = held(count, "s3_live")
-        s3_equal = held(count, "s3_equal")
-        s3_ahead = held(count, "s3_ahead")
-        s3_single = held(count, "s3_single")
-        m.d.sync += [
-            s3_valid.eq(self.i_change.valid),
-            s3_change.eq(asked),
-            s3_rows.eq(rows),
-            s3_row.eq(row),
+            write_levels.addr.eq(address),
+            write_levels.en.eq((s5.slots & s5_valid.replicate(count)) | every.replicate(count)),
+            write_row.addr.eq(address),
+            write_row.en.eq(s5_valid | sweeping),
+            write_row.data.tally.eq(s5.tally),
+            write_row.data.top.eq(s5_top),
         ]
         for i in range(count):
-            level = row.levels[i]
-            live = level.orders.any()
-            better = Mux(asked.is_buy, level.price > asked.price, level.price < asked.price)
-            m.d.sync += [
-                s3_live[i].eq(live),
-                s3_equal[i].eq(live & (level.price == asked.price)),
-                s3_ahead[i].eq(live & better),
-                s3_single[i].eq(level.orders == 1),
-            ]
+            m.d.comb += write_levels.data[i].level.eq(
+                Mux(s5_commit, refill_levels[i].as_value(), s5.level.as_value())
+            )
 
-        # Stage 3: the row is updated, with one shift at most.
-        s4_overflow = held(1, "s4_overflow")
-        s4_before = held(data.ArrayLayout(LEVEL, 2), "s4_before")
-        s4_exact = held(2, "s4_exact")
-        row, overflow = self._update(m, s3_change, s3_row, s3_live, s3_equal, s3_ahead, s3_single)
-        m.d.sync += s4_valid.eq(s3_valid)
-        with m.If(s3_valid):
-            m.d.sync += [
-                s4_known.eq(1),
-                s4_symbol.eq(s3_change.symbol_index),
-                s4_rows.eq(s3_rows),
-                s4_overflow.eq(s3_change.applied & overflow),
-                s4_before.eq(Cat(side.levels[0] for side in s3_rows)),
-                s4_exact.eq(Cat(_exact(side) for side in s3_rows)),
-            ]
-            with m.If(s3_change.applied):
-                m.d.sync += s4_rows[s3_change.is_buy].eq(row)
-
-        # Stage 4: rows are written, and their first levels go out.
-        out = self.o.payload
-        ask, bid = s4_rows
-        exact = Cat(_exact(ask), _exact(bid))
-        m.d.comb += [
-            self.o.valid.eq(s4_valid),
-            out.symbol_index.eq(s4_symbol),
-            out.bid.eq(bid.levels[0]),
-            out.ask.eq(ask.levels[0]),
-            out.bid_exact.eq(exact[1]),
-            out.ask_exact.eq(exact[0]),
-            out.bid_before.eq(s4_before[1]),
-            out.ask_before.eq(s4_before[0]),
-            out.bid_exact_before.eq(s4_exact[1]),
-            out.ask_exact_before.eq(s4_exact[0]),
-            out.overflow.eq(s4_overflow),
-            self.refill_stb.eq(s4_valid & (s4_exact & ~exact).any()),
+        # Stages 1 and 2: rows come out of memory, and it is known for either side whether the last
+        # change was of it, and the one before.
+        s2_levels = held(self._levels, "s2_asks_levels")
+        s2_row = held(self._row, "s2_asks_row")
+        s3_levels = [held(self._levels, f"s3_{name}_levels") for name in ("asks", "bids")]
+        s3_rows = [held(self._row, f"s3_{name}_row") for name in ("asks", "bids")]
+        read_out = Cat(padded.level for padded in read_levels.data)
+        m.d.sync += [
+            s2_levels.eq(read_out),
+            s2_row.eq(read_row.data),
+            s3_levels[0].eq(s2_levels),
+            s3_rows[0].eq(s2_row),
+            s3_levels[1].eq(read_out),
+            s3_rows[1].eq(read_row.data),
         ]
+        s4_valid = Signal()
+        s4_symbol = held(symbol_shape, "s4_symbol")
+        s4_is_buy = held(1, "s4_is_buy")
+        s3_newest = held(2, "s3_newest")
+        s3_newer = held(2, "s3_newer")
+        s4_same = s4_symbol == s2_symbol
+        s5_same = s5_known & (s5.symbol_index == s2_symbol)
+        s6_same = s6_known & (s6.symbol_index == s2_symbol)
+        for is_buy in (0, 1):
+            from_s4 = s4_same & (s4_is_buy == is_buy)
+            from_s5 = s5_same & (s5.is_buy == is_buy)
+            from_s6 = s6_same & (s6.is_buy == is_buy)
+            m.d.sync += [
+                s3_newest[is_buy].eq(Mux(s4_valid, from_s4, from_s5)),
+                s3_newer[is_buy].eq(Mux(s4_valid, from_s5, from_s6)),
+            ]
+
+        # Stage 3: the price is compared with every level that may be in the row, at once.
+        asked = self.i_change.payload
+        s4_levels = held(self._levels, "s4_levels")
+        s4_flags = held(self._flags, "s4_flags")
+        s4_row = held(self._row, "s4_row")
+        s4_other = held(self._top, "s4_other")
+        s4_effect = held(_EFFECT, "s4_effect")
+        s4_commit = held(1, "s4_commit")
+        s4_refresh = held(1, "s4_refresh")
+        s4_chained = held(1, "s4_chained")
+        s4_refill = Signal()
+        s4_refill_flags = held(self._flags, "s4_refill_flags")
+        s4_refill_effect = held(_EFFECT, "s4_refill_effect")
+        is_buy = asked.is_buy
+        newest = Mux(is_buy, s3_newest[1], s3_newest[0])
+        newer = Mux(is_buy, s3_newer[1], s3_newer[0])
+        flags_s5 = _compare(s5.level, asked.price, s5.is_buy)
+        flags_s6 = _compare(s6.level, asked.price, s6.is_buy)
+        for i in range(count):
+            in_s5 = newest & s5.slots[i]
+            in_s6 = newer & s6.slots[i] & ~in_s5
+            in_memory = ~in_s5 & ~in_s6
+            picks = [~is_buy & in_memory, is_buy & in_memory, in_s5, in_s6]
+            places = [s3_levels[0][i], s3_levels[1][i], s5.level, s6.level]
+            flags = [
+                _compare(s3_levels[0][i], asked.price, asks),
+                _compare(s3_levels[1][i], asked.price, bids),
+                flags_s5,
+                flags_s6,
+            ]
+            m.d.sync += s4_levels[i].eq(_select(picks, places))
+            refill_flags = _compare(refill_levels[i], asked.price, is_buy)
+            for name, flag, refill_flag in zip(
+                self._flags.members, _select(picks, flags), refill_flags, strict=True
+            ):
+                m.d.sync += [s4_flags[name][i].eq(flag), s4_refill_flags[name][i].eq(refill_flag)]
+        own = Mux(is_buy, s3_rows[1].as_value(), s3_rows[0].as_value())
+        other = Mux(is_buy, s3_rows[0].top.as_value(), s3_rows[1].top.as_value())
+        other_newest = Mux(is_buy, s3_newest[0], s3_newest[1])
+        other_newer = Mux(is_buy, s3_newer[0], s3_newer[1])
+        s5_row, s6_row = Cat(s5.tally, s5_top), Cat(s6.tally, s6_top)
+        m.d.sync += [
+            s4_valid.eq(self.i_change.valid & (asked.live | ~asked.refill)),
+            s4_refill.eq(self.i_change.valid & asked.refill),
+            s4_symbol.eq(asked.symbol_index),
+            s4_is_buy.eq(is_buy),
+            s4_commit.eq(asked.commit),
+            s4_refresh.eq(asked.refresh),
+            s4_chained.eq(asked.chained),
+            s4_row.eq(Mux(newest, s5_row, Mux(newer, s6_row, own))),
+            s4_other.eq(
+                Mux(
+                    other_newest,
+                    s5_top.as_value(),
+                    Mux(other_newer, s6_top.as_value(), other),
+                )
+            ),
+        ]
+        for effect, wanted in ((s4_effect, asked.live), (s4_refill_effect, asked.refill)):
+            m.d.sync += [
+                effect.price.eq(asked.price),
+                effect.adds.eq(wanted & ~asked.take),
+                effect.take.eq(wanted & asked.take),
+                effect.order.eq(wanted & asked.order),
+                # With one more, the shares' negative.
+                effect.addend.eq((asked.shares ^ asked.take.replicate(32)) & wanted.replicate(32)),
+            ]
+
+        # Stage 4: the row and the refill row are updated.
+        s5_best_is_new = Signal()
+        s5_best = Signal(LEVEL)
+        s5_other = held(self._top, "s5_other")
+        s5_before = held(self._top, "s5_before")
+        s5_overflow = held(1, "s5_overflow")
+        refill_overflow = Signal()
+        new = self._update(m, "row", s4_levels, s4_flags, s4_row.tally, s4_effect)
+        refill = self._update(
+            m, "refill", refill_levels, s4_refill_flags, refill_tally, s4_refill_effect
+        )
+        # The level that is the best one when the best one leaves, or that is the best one now.
+        rank = Mux(s4_refresh, 0, 1)
+        after_best = _select(
+            [s4_flags.live[i] & (s4_row.tally.ranks[i] == rank) for i in range(count)],
+            s4_levels,
+        )
+        at_best = ~s4_flags.ahead.any()
+        m.d.sync += [s5_valid.eq(s4_valid), s5_commit.eq(s4_valid & s4_commit)]
+        with m.If(s4_valid):
+            m.d.sync += [
+                s5_known.eq(1),
+                s5.symbol_index.eq(s4_symbol),
+                s5.is_buy.eq(s4_is_buy),
+                s5.slots.eq(new.slots),
+                s5.level.eq(new.level),
+                s5.tally.eq(Mux(s4_commit, refill_tally.as_value(), new.tally.as_value())),
+                s5_best_is_new.eq(at_best & new.stays),
+                s5_best.eq(
+                    Mux(
+                        s4_refresh | (new.dies & at_best),
+                        after_best,
+                        s4_row.top.best.as_value(),
+                    )
+                ),
+                s5_other.eq(s4_other),
+                s5_overflow.eq(new.overflow | (s4_refresh & refill_overflow)),
+                s6.eq(s5),
+                s6_top.eq(s5_top),
+                s6_known.eq(s5_known),
+            ]
+            with m.If(~s4_chained):
+                m.d.sync += s5_before.eq(s4_row.top)
+            with m.If(s4_commit):
+                m.d.sync += [s5.slots.eq(0), s6_known.eq(0)]
+        with m.If(s4_refill):
+            m.d.sync += [
+                refill_tally.eq(refill.tally),
+                refill_overflow.eq(refill_overflow | refill.overflow),
+            ]
+            for i in range(count):
+                with m.If(refill.slots[i]):
+                    m.d.sync += refill_levels[i].eq(refill.level)
+        with m.If(s5_commit):
+            m.d.sync += [refill_levels.eq(0), refill_tally.eq(0)]
+        with m.If(s4_valid & s4_refresh):
+            m.d.sync += refill_overflow.eq(0)
+
+        # Stage 5: the row is written, and the best levels go out.
+        out = self.o.payload
+        m.d.comb += [
+            s5_top.best.eq(Mux(s5_best_is_new, s5.level.as_value(), s5_best.as_value())),
+            s5_top.exact.eq((s5.tally.used != 0) | (s5.tally.beyond == 0)),
+            self.o.valid.eq(s5_valid),
+            out.symbol_index.eq(s5.symbol_index),
+            out.is_buy.eq(s5.is_buy),
+            out.low.eq((s5.tally.used <= count // 2) & s5.tally.beyond.any()),
+            out.changed.eq(s5_top != s5_before),
+            out.overflow.eq(s5_overflow),
+        ]
+        for which, top_is_own in (("ask", ~s5.is_buy), ("bid", s5.is_buy)):
+            top = data.View(self._top, Mux(top_is_own, s5_top.as_value(), s5_other.as_value()))
+            m.d.comb += [out[which].eq(top.best), out[f"{which}_exact"].eq(top.exact)]
         return m
 
-    def _update(self, m, asked, row, live, equal, ahead, single):
-        """Return the row after a change, and whether a sum did not fit."""
+    def _update(self, m, name, levels, flags, tally, effect):
+        """Return what a change does to a row.
+
+        That is one level and where it goes, what is known of the row then, whether the level is
+        one of the row then or ``dies`` by it, and whether the sum did not fit.
+        """
         count = self.level_count
-        updated = Signal.like(row)
-        found = Signal()
-        insert = Signal()
-        remove = Signal()
-        overflows = []
-        room = (row.beyond == 0) & ~live[-1]
+        new = Signal(
+            data.StructLayout(
+                {
+                    "slots": count,
+                    "level": LEVEL,
+                    "tally": self._tally,
+                    "stays": 1,
+                    "dies": 1,
+                    "overflow": 1,
+                }
+            ),
+            name=f"{name}_new",
+        )
+        found = Signal(name=f"{name}_found")
+        insert = Signal(name=f"{name}_insert")
+        full = tally.used[-1]
+        # A level that is there already, or zero; price is the one that is asked for. The addition
+        # has a carry in, so that it subtracts as well; never below zero, since what leaves a level
+        # came to it before.
+        known = data.View(LEVEL, _select(flags.equal, levels))
+        total = Cat(1, known.quantity) + Cat(effect.take, effect.addend)
+        # One order more or less, or none.
+        orders = Cat(effect.order, (effect.order & effect.take).replicate(COUNT_BITS - 1))
+        worst = [tally.ranks[i] == count - 1 for i in range(count)]
+        pushed = data.View(LEVEL, _select(worst, levels)).orders
+        free = ~flags.live & (flags.live + 1)
+        nothing_beyond = tally.beyond == 0
         m.d.comb += [
-            found.eq(equal.any()),
-            insert.eq(~asked.take & ~found & ((ahead != live) | room)),
-            remove.eq(asked.take & asked.order & (equal & single).any()),
+            found.eq(flags.equal.any()),
+            new.dies.eq(effect.take & effect.order & flags.last.any()),
+            new.stays.eq(insert | (found & ~new.dies)),
+            # Behind the last level there is a place only while nothing is beyond.
+            insert.eq(
+                effect.adds
+                & ~found
+                & ((flags.live & ~flags.ahead).any() | (nothing_beyond & ~full))
+            ),
+            new.level.price.eq(effect.price),
+            new.level.quantity.eq(total[1:33]),
+            new.level.orders.eq((known.orders + orders)[:COUNT_BITS]),
+            new.overflow.eq(found & effect.adds & total[33]),
+            new.tally.used.eq((tally.used + (insert & ~full) - new.dies)[: len(tally.used)]),
         ]
-        fresh = Signal(LEVEL)
-        m.d.comb += [
-            fresh.price.eq(asked.price),
-            fresh.quantity.eq(asked.shares),
-            fresh.orders.eq(asked.order),
-        ]
-        for i in range(count):
-            level = row.levels[i]
-            kept = Signal(LEVEL, name=f"kept_{i}")
-            more_quantity = level.quantity + asked.shares
-            more_orders = level.orders + asked.order
-            m.d.comb += kept.eq(level)
-            with m.If(equal[i] & asked.take):
-                # Never below zero: what leaves a level came to it before.
-                m.d.comb += [
-                    kept.quantity.eq((level.quantity - asked.shares)[:32]),
-                    kept.orders.eq((level.orders - asked.order)[:16]),
-                ]
-            with m.Elif(equal[i]):
-                m.d.comb += [kept.quantity.eq(more_quantity), kept.orders.eq(more_orders)]
-            overflows.append(equal[i] & ~asked.take & (more_quantity[-1] | more_orders[-1]))
-            above = row.levels[i - 1] if i else fresh
-            below = row.levels[i + 1] if i + 1 < count else 0
-            first = ~ahead[i] & (ahead[i - 1] if i else 1)
-            with m.If(insert & ~ahead[i]):
-                m.d.comb += updated.levels[i].eq(Mux(first, _value(fresh), _value(above)))
-            with m.Elif(remove & ~ahead[i]):
-                m.d.comb += updated.levels[i].eq(below)
-            with m.Else():
-                m.d.comb += updated.levels[i].eq(kept)
-        beyond = Signal(BEYOND_BITS + 1)
-        with m.If(insert):
-            m.d.comb += beyond.eq(row.beyond + row.levels[count - 1].orders)
-        with m.Elif(found):
-            m.d.comb += beyond.eq(row.beyond)
-        with m.Elif(asked.take):
-            m.d.comb += beyond.eq((row.beyond - asked.order)[:BEYOND_BITS])
+        with m.If(found):
+            m.d.comb += new.tally.beyond.eq(tally.beyond)
+        with m.Elif(insert):
+            # The last level is pushed out; there is none while the row has room.
+            m.d.comb += new.tally.beyond.eq(tally.beyond + pushed)
         with m.Else():
-            m.d.comb += beyond.eq(row.beyond + asked.order)
-        m.d.comb += updated.beyond.eq(beyond)
-        return updated, reduce(or_, overflows) | beyond[-1]
+            m.d.comb += new.tally.beyond.eq(tally.beyond + orders)
+        new_rank = sum(flags.ahead[i] for i in range(count))
+        for i in range(count):
+            # Where a level comes: the place of the worst one, or the first that is free.
+            target = Mux(full, worst[i], free[i])
+            moved = Mux(effect.take, tally.ranks[i] - 1, tally.ranks[i] + 1)
+            rank_bits = len(tally.ranks[i])
+            m.d.comb += new.slots[i].eq(flags.equal[i] | (insert & target))
+            with m.If(insert & target):
+                m.d.comb += new.tally.ranks[i].eq(new_rank[:rank_bits])
+            with m.Elif((insert | new.dies) & ~flags.ahead[i]):
+                m.d.comb += new.tally.ranks[i].eq(moved[:rank_bits])
+            with m.Else():
+                m.d.comb += new.tally.ranks[i].eq(tally.ranks[i])
+        return new
 
 
-def _exact(row):
-    """Whether the first level of a row is known to be the best one."""
-    return row.levels[0].orders.any() | (row.beyond == 0)
+_EFFECT = data.StructLayout({"price": 32, "adds": 1, "take": 1, "order": 1, "addend": 32})
+"""What a change does to a row; but for the price all zero where the row takes no part."""
 
 
-def _value(level):
-    return level.as_value()
+def _compare(level, price, is_buy):
+    """Return whether a level is live, has a price, is ahead of it; has it with one order."""
+    live = level.orders.any()
+    equal = live & (level.price == price)
+    # Below, or of a buy not above: the bit before decides where prices are equal.
+    below = Cat(~is_buy, level.price) < Cat(Const(1, 1), price)
+    return Cat(live, equal, live & (below ^ is_buy), equal & (level.orders == 1))
+
+
+def _select(one_hot, values):
+    """Return the value of the set bit, zero where none is set."""
+    return reduce(
+        or_,
+        (
+            Mux(bit, value.as_value() if isinstance(value, data.View) else value, 0)
+            for bit, value in zip(one_hot, values, strict=True)
+        ),
+    )

@@ -10,12 +10,18 @@ from amaranth.lib.wiring import In, Out
 
 from hw.rtl.book import check_power_of_two
 from hw.rtl.book import hash as hashing
-from hw.rtl.book.requests import SYMBOL_COUNT_MAX, RequestKind, request, result
+from hw.rtl.book.requests import (
+    SYMBOL_COUNT_MAX,
+    RequestKind,
+    request,
+    result,
+    scan_request,
+)
 from protocol.reasons import StaleReason
 
 WAYS = hashing.HASH_COUNT
-CHUNK_BITS = 16
-"""References are compared in parts of this width, which are combined a cycle later."""
+TURNS = 8
+"""Of so many cycles that a scan and moves share, a scan has one at least."""
 
 ORDER_COUNT_MIN, STASH_COUNT_MAX = 16, 16
 ORDER_COUNT_MAX = WAYS << hashing.BITS_MAX
@@ -27,13 +33,26 @@ class OrderMap(wiring.Component):
     An order stands in one of the four buckets that its reference hashes to or, where all four are
     taken, in the stash, which is searched as a whole. In cycles without a request a move takes an
     order from the stash to one of its buckets; an order that was in the way goes to the stash in
-    its place. A move that a request follows at once is dropped: requests never wait for moves.
+    its place.
 
     What cannot be right changes nothing, except that a reduce of more than is left takes what is
     left. Checks are made in the order of the golden book's: UNKNOWN_REFERENCE, LOCATE_MISMATCH,
     OVERFILL; DUPLICATE_REFERENCE, INVALID_ORDER, ORDER_MAP_FULL.
 
-    Latency is 5 cycles, from the cycle in which a request is taken to that of its result.
+    A scan walks all buckets, four ways at a time, and then the stash, in cycles without a request
+    too, and tells every order of one side of a symbol; one that a move takes from the stash to a
+    place that the scan has left behind is told there and then. What requests change behind the
+    scan is ``scanned``: what it told, changed as the ``scanned`` results say, is all that is live
+    when it is done. A scan that purges also removes what it tells, of both sides; until it is done
+    there must be no request for the symbol or one of its orders. While there are no requests a
+    scan takes ``order_count / 2 + 2 * stash_count + 6`` cycles from its request to DONE, and 6
+    more for each order but the last at an address, or each that is purged from the stash.
+
+    Requests never wait for moves and scans: one that a request follows at once is dropped, and
+    made again later.
+
+    Latency is 4 cycles, from the cycle in which a request is taken to that of its result; in
+    results ``kind``, ``symbol_index``, ``is_buy`` and ``price`` come straight from registers.
     Throughput is 1 request every 2 cycles: ``i.ready`` is low for one cycle after each. A request
     sees the effect of every request before it. After reset ``i.ready`` is low for
     ``order_count / 4`` cycles more while every bucket is emptied: that makes the memory valid.
@@ -50,14 +69,17 @@ class OrderMap(wiring.Component):
 
     Members
     -------
-    i : ``In(stream.Signature(request(symbol_count)))``
-        Requests.
+    i : ``In(stream.Signature(request(symbol_count, hash_bits)))``
+        Requests, with the hashes of their references.
+    scan : ``In(stream.Signature(scan_request(symbol_count)))``
+        Scans; ready when none is under way.
     o : ``Out(stream.Signature(result(symbol_count), always_ready=True))``
-        One result a request, in their sequence.
+        One result a request, in their sequence, and those of scans between them, in the order in
+        which they took effect. Two are never less than 2 cycles apart.
     full_stb : ``Out(1)``
         High with the result of an insert that was refused for lack of room.
     stash_used, stash_used_max : ``Out(range(stash_count + 1))``
-        Orders in the stash, now and at most since reset.
+        Orders in the stash, now and at most since reset, the latter a cycle later.
 
     Raises
     ------
@@ -65,7 +87,7 @@ class OrderMap(wiring.Component):
         If a parameter is not one of these.
     """
 
-    LATENCY = 5
+    LATENCY = 4
     INTERVAL = 2
 
     def __init__(self, order_count: int, symbol_count: int = 64, stash_count: int = 16):
@@ -75,372 +97,694 @@ class OrderMap(wiring.Component):
         self.order_count = order_count
         self.symbol_count = symbol_count
         self.stash_count = stash_count
-        self.hash_bits = (order_count // WAYS).bit_length() - 1
+        self.hash_bits = hashing.hash_bits(order_count)
         super().__init__(
             {
-                "i": In(stream.Signature(request(symbol_count))),
+                "i": In(stream.Signature(request(symbol_count, self.hash_bits))),
+                "scan": In(stream.Signature(scan_request(symbol_count))),
                 "o": Out(stream.Signature(result(symbol_count), always_ready=True)),
                 "full_stb": Out(1),
                 "stash_used": Out(range(stash_count + 1)),
                 "stash_used_max": Out(range(stash_count + 1)),
             }
         )
+        symbol_index = range(symbol_count)
+        self._order = data.StructLayout(
+            {"symbol_index": symbol_index, "is_buy": 1, "price": 32, "shares": 32}
+        )
+        self._entry = data.StructLayout(
+            {"valid": 1, "reference": hashing.REFERENCE_BITS, "order": self._order}
+        )
+        self._addresses = data.ArrayLayout(self.hash_bits, WAYS)
+        # A place in the sequence of a scan. The index behind the stash's last one ends it.
+        self._position = data.StructLayout(
+            {"index": max(self.hash_bits, stash_count.bit_length()), "in_stash": 1}
+        )
 
     def elaborate(self, platform):
         m = Module()
-        entry_shape = data.StructLayout(
+        # What goes down the pipeline: a request, a move, or a look of the scan at a position.
+        # ``resumed`` says that a part of the bucket may be behind the scan already.
+        task_shape = data.StructLayout(
             {
-                "valid": 1,
-                "reference": hashing.REFERENCE_BITS,
-                "symbol_index": range(self.symbol_count),
-                "is_buy": 1,
-                "price": 32,
-                "shares": 32,
+                "request": request(self.symbol_count, self.hash_bits),
+                "is_request": 1,
+                "is_move": 1,
+                "is_look": 1,
+                "position": self._position,
+                "resumed": 1,
+                "epoch": 1,
             }
         )
-        request_shape = request(self.symbol_count)
-        addresses_shape = data.ArrayLayout(self.hash_bits, WAYS)
-        entries_shape = data.ArrayLayout(entry_shape, WAYS)
-        chunk_count = hashing.REFERENCE_BITS // CHUNK_BITS
+        # What a decision did. The order of ``written`` was named by its reference if ``is_named``;
+        # ``stashed`` is another one than ``written`` if ``is_swap``.
+        change_shape = data.StructLayout(
+            {
+                "addresses": self._addresses,
+                "ways": WAYS,
+                "slots": self.stash_count,
+                "written": self._entry,
+                "stashed": self._entry,
+                "is_named": 1,
+                "is_move": 1,
+                "is_swap": 1,
+                "is_more": 1,
+                "is_less": 1,
+            }
+        )
 
         def held(shape, name):
             return Signal(shape, name=name, reset_less=True)
 
-        def chunks_equal(a, b):
-            return Cat(
-                a.word_select(i, CHUNK_BITS) == b.word_select(i, CHUNK_BITS)
-                for i in range(chunk_count)
-            )
+        s1_valid, s2_valid, s3_valid, s4_valid = (Signal(name=f"s{n}_valid") for n in range(1, 5))
+        s1, s2, s3, s4 = (held(task_shape, f"s{n}") for n in range(1, 5))
+        s4_occupant = held(self._entry, "s4_occupant")
+        s4_moves_out = s4.is_move & s4_occupant.valid
+        s4_rewind = Signal()
 
-        stash_valid = Signal(self.stash_count)
-        stash = [held(entry_shape, f"stash_{i}") for i in range(self.stash_count)]
-
-        # What the request before did, kept for two cycles in which memory does not show it yet.
+        # The last decision. For two cycles memory does not show it yet.
+        last = held(change_shape, "last")
         last_valid = Signal()
         last_again = Signal()
-        last_reference = held(hashing.REFERENCE_BITS, "last_reference")
-        last_addresses = held(addresses_shape, "last_addresses")
-        last_ways = held(WAYS, "last_ways")
-        last_entry = held(entry_shape, "last_entry")
-        last_slots = held(self.stash_count, "last_slots")
-        last_slot_valid = held(1, "last_slot_valid")
-        last_swapped = held(1, "last_swapped")
-        last_occupant_reference = held(hashing.REFERENCE_BITS, "last_occupant_reference")
         last_recent = last_valid | last_again
 
-        # The sweep that empties every bucket after reset.
+        # The stash. A slot is taken and freed by a decision at once, its reference follows a cycle
+        # later and the rest two: references are compared all at once, the rest is read of one slot.
+        stash_taken = Signal(self.stash_count)
+        stash_valid = Signal(self.stash_count)
+        stash_write = Signal(self.stash_count)
+        stash_references = [
+            held(hashing.REFERENCE_BITS, f"stash_reference_{i}") for i in range(self.stash_count)
+        ]
+        for slot in range(self.stash_count):
+            with m.If(stash_write[slot]):
+                m.d.sync += [
+                    stash_references[slot].eq(last.stashed.reference),
+                    stash_valid[slot].eq(last.stashed.valid),
+                ]
+        stash_slot = held(range(self.stash_count), "stash_slot")
+        stash_store = Signal()
+        m.d.sync += [stash_slot.eq(_encode(stash_write)), stash_store.eq(stash_write.any())]
+        m.submodules.stash_orders = stash_orders = Memory(
+            shape=self._order, depth=self.stash_count, init=[]
+        )
+        write = stash_orders.write_port()
+        stash_order = stash_orders.read_port(domain="comb")
+        m.d.comb += [
+            write.addr.eq(stash_slot),
+            write.data.eq(last.stashed.order),
+            write.en.eq(stash_store),
+        ]
+
+        # The scan under way: all before ``walked`` is behind it, and the ways ``done`` there.
+        # Looks of another epoch were overtaken by a step back and count for nothing.
+        scanning = Signal()
+        epoch = Signal()
+        scan = held(scan_request(self.symbol_count), "scan_held")
+        walked = held(self._position, "walked")
+        done = held(WAYS, "done")
+        fetch = held(self._position, "fetch")
+        fetch_after = Signal(self._position)
+        fetch_likely = Signal(self._position)
+        fetch_resumed = held(1, "fetch_resumed")
+
+        def is_scanned(order):
+            """Return whether an order is one that the scan is after."""
+            side = scan.purge | (order.is_buy == scan.is_buy)
+            return (order.symbol_index == scan.symbol_index) & side
+
+        # The sweep that empties every bucket after reset: it makes changes as decisions do.
         sweeping = Signal(init=1)
         sweep_address = Signal(self.hash_bits)
-        with m.If(sweeping):
-            m.d.sync += sweep_address.eq(sweep_address + 1)
-            with m.If(sweep_address.all()):
-                m.d.sync += sweeping.eq(0)
+        write_ways = Signal(WAYS)
 
-        # Stage 0: a request, or else a move, and its hashes.
-        move_valid, move_reference = self._move_candidate(m, stash_valid, stash)
-        s1_valid = Signal()
-        s1_move = Signal()
-        s1_request = held(request_shape, "s1_request")
-        s1_addresses = held(addresses_shape, "s1_addresses")
+        # What to do in a cycle without a request: go on with a scan, or move an order out of the
+        # stash. A scan leaves all turns but one of eight to moves while the stash fills up.
+        move_valid, move_reference = self._move_candidate(m, stash_valid, stash_references)
+        idle_look = Signal()
+        idle_move = Signal()
+        idle_reference = held(hashing.REFERENCE_BITS, "idle_reference")
+        idle_addresses = held(self._addresses, "idle_addresses")
+        turn = Signal(range(TURNS))
+        crowded = Signal()
+        m.d.sync += crowded.eq(self.stash_used > self.stash_count // TURNS)
+        may_move = move_valid & (~scanning | (crowded & ~scan.purge & ~fetch.in_stash))
+        may_look = scanning & ~(may_move & turn.any())
+        m.d.sync += [
+            idle_look.eq(may_look),
+            idle_move.eq(may_move & ~may_look),
+            idle_reference.eq(move_reference),
+        ]
+        for way in range(WAYS):
+            address = hashing.circuit(way, move_reference, self.hash_bits)
+            m.d.sync += idle_addresses[way].eq(Mux(may_look, fetch_likely.index, address))
+
+        # Stage 0: a request, or else a look or a move. Memory is read.
         s0_taken = Signal()
+        s0_idle = Signal()
+        s0_look = Signal()
         s0_move = Signal()
-        s0_reference = Signal(hashing.REFERENCE_BITS)
         m.d.comb += [
-            self.i.ready.eq(~sweeping & ~(s1_valid & ~s1_move)),
+            self.i.ready.eq(~sweeping & ~(s1_valid & s1.is_request)),
             s0_taken.eq(self.i.valid & self.i.ready),
-            s0_move.eq(move_valid & ~self.i.valid & ~sweeping & ~s1_valid),
-            s0_reference.eq(Mux(self.i.valid, self.i.payload.reference, move_reference)),
+            s0_idle.eq(~self.i.valid & ~sweeping & ~s1_valid),
+            s0_look.eq(s0_idle & idle_look & scanning),
+            s0_move.eq(s0_idle & idle_move),
         ]
+        read_addresses = Mux(
+            self.i.valid, self.i.payload.addresses.as_value(), idle_addresses.as_value()
+        )
         m.d.sync += [
-            s1_valid.eq(s0_taken | s0_move),
-            s1_move.eq(s0_move),
-            s1_request.eq(self.i.payload),
-            s1_request.reference.eq(s0_reference),
+            s1_valid.eq(s0_taken | s0_look | s0_move),
+            s1.request.eq(self.i.payload),
+            s1.request.reference.eq(Mux(self.i.valid, self.i.payload.reference, idle_reference)),
+            s1.request.addresses.eq(read_addresses),
+            s1.is_request.eq(s0_taken),
+            s1.is_move.eq(s0_move),
+            s1.is_look.eq(s0_look),
+            s1.position.eq(fetch),
+            s1.resumed.eq(fetch_resumed),
+            s1.epoch.eq(epoch),
         ]
-        m.d.sync += [
-            s1_addresses[way].eq(hashing.circuit(way, s0_reference, self.hash_bits))
-            for way in range(WAYS)
-        ]
-
-        # Stage 1: memory is read; a move right before a request is dropped.
-        s2_valid = Signal()
-        s2_move = Signal()
-        s2_request = held(request_shape, "s2_request")
-        s2_addresses = held(addresses_shape, "s2_addresses")
-        reads = []
+        # What is read of a bucket while it is written is not looked at: without this attribute,
+        # which the tools take only where the register stands outside of the memory, they would
+        # add a bypass behind it.
+        s1_entries = held(data.ArrayLayout(self._entry, WAYS), "s1_entries")
         for way in range(WAYS):
             m.submodules[f"table_{way}"] = memory = Memory(
-                shape=entry_shape, depth=self.order_count // WAYS, init=[]
+                shape=self._entry,
+                depth=self.order_count // WAYS,
+                init=[],
+                attrs={"no_rw_check": True},
             )
-            read = memory.read_port()
             write = memory.write_port()
+            read = memory.read_port(domain="comb")
             m.d.comb += [
-                read.addr.eq(s1_addresses[way]),
-                write.en.eq(sweeping | (last_valid & last_ways[way])),
-                write.addr.eq(Mux(sweeping, sweep_address, last_addresses[way])),
-                write.data.eq(Mux(sweeping, 0, last_entry.as_value())),
+                read.addr.eq(read_addresses.word_select(way, self.hash_bits)),
+                write.en.eq(write_ways[way]),
+                write.addr.eq(last.addresses[way]),
+                write.data.eq(last.written),
             ]
-            reads.append(read)
-        m.d.sync += [
-            s2_valid.eq(s1_valid & ~(s1_move & s0_taken)),
-            s2_move.eq(s1_move),
-            s2_request.eq(s1_request),
-            s2_addresses.eq(s1_addresses),
-        ]
+            m.d.sync += s1_entries[way].eq(read.data)
 
-        # Stage 2: what memory holds, or will hold.
-        s3_valid = Signal()
-        s3_move = Signal()
-        s3_request = held(request_shape, "s3_request")
-        s3_addresses = held(addresses_shape, "s3_addresses")
-        s3_entries = held(entries_shape, "s3_entries")
+        # Stage 1: the stash is searched. The reference and the buckets are compared with those of
+        # decisions that memory did not show: one four or five cycles ahead, kept as ``f1``, and one
+        # two or three cycles ahead, still to be made, that will be ``last`` in stage 3.
+        s2_entries = held(data.ArrayLayout(self._entry, WAYS), "s2_entries")
+        s2_slot_hits = held(self.stash_count, "s2_slot_hits")
+        s2_f1 = held(change_shape, "s2_f1")
+        s2_f1_named = held(1, "s2_f1_named")
+        s2_f1_swapped = held(1, "s2_f1_swapped")
+        s2_f1_buckets = held(WAYS, "s2_f1_buckets")
+        s2_f1_slots = held(1, "s2_f1_slots")
+        s2_same_reference = held(2, "s2_same_reference")
+        s2_same_occupant = held(1, "s2_same_occupant")
+        s2_same_buckets = held(WAYS, "s2_same_buckets")
+        s2_follows = held(1, "s2_follows")
+        s2_invalid = held(1, "s2_invalid")
+        s1_dropped = Signal()
+        s1_named = ~s1.is_look
+        reference = s1.request.reference
+        m.d.comb += s1_dropped.eq(~s1.is_request & s0_taken)
+        # Counted here, so that neither kind can be the one that is dropped each time.
+        with m.If(s1_valid & ~s1.is_request & ~s1_dropped):
+            m.d.sync += turn.eq(turn + 1)
+        m.d.sync += [
+            s2_valid.eq(s1_valid & ~s1_dropped),
+            s2.eq(s1),
+            s2_f1.eq(last),
+            s2_f1_named.eq(
+                last_recent & last.is_named & s1_named & (last.written.reference == reference)
+            ),
+            s2_f1_swapped.eq(
+                last_recent & last.is_swap & s1_named & (last.stashed.reference == reference)
+            ),
+            s2_f1_slots.eq(last_recent & last.slots.any()),
+            s2_follows.eq(s3_valid | s4_valid),
+            s2_same_reference[0].eq(s1_named & s3_valid & (s3.request.reference == reference)),
+            s2_same_reference[1].eq(
+                s1_named & ~s3_valid & s4_valid & (s4.request.reference == reference)
+            ),
+            s2_same_occupant.eq(
+                s1_named & s4_valid & s4_moves_out & (s4_occupant.reference == reference)
+            ),
+            s2_invalid.eq((s1.request.shares == 0) | (s1.request.bad_side & ~s1.request.chained)),
+        ]
+        for way in range(WAYS):
+            address = s1.request.addresses[way]
+            ahead = Mux(s3_valid, s3.request.addresses[way], s4.request.addresses[way])
+            m.d.sync += [
+                s2_entries[way].eq(s1_entries[way]),
+                s2_f1_buckets[way].eq(
+                    last_recent & last.ways[way] & (last.addresses[way] == address)
+                ),
+                s2_same_buckets[way].eq(ahead == address),
+            ]
+        for slot in range(self.stash_count):
+            m.d.sync += s2_slot_hits[slot].eq(
+                stash_valid[slot]
+                & Mux(
+                    s1.is_look,
+                    s1.position.in_stash & (s1.position.index == slot),
+                    stash_references[slot] == reference,
+                )
+            )
+
+        # Stage 2: references are compared, or the ways chosen that a look is for.
+        s3_hits = held(WAYS, "s3_hits")
+        s3_hits_more = held(1, "s3_hits_more")
+        s3_is_other = held(1, "s3_is_other")
+        s3_is_other_value = held(1, "s3_is_other_value")
+        s3_free = held(WAYS, "s3_free")
+        s3_orders = held(data.ArrayLayout(self._order, WAYS), "s3_orders")
+        s3_same_symbols = held(WAYS, "s3_same_symbols")
+        s3_other = held(self._order, "s3_other")
+        s3_other_hit = held(1, "s3_other_hit")
+        s3_other_ways = held(WAYS, "s3_other_ways")
+        s3_other_slots = held(self.stash_count, "s3_other_slots")
+        s3_victim = held(WAYS, "s3_victim")
+        s3_occupant = held(self._entry, "s3_occupant")
+        s3_f1_buckets = held(WAYS, "s3_f1_buckets")
+        s3_f1_slots = held(1, "s3_f1_slots")
+        s3_same_reference = held(1, "s3_same_reference")
+        s3_same_occupant = held(1, "s3_same_occupant")
+        s3_same_buckets = held(WAYS, "s3_same_buckets")
+        s3_follows = held(1, "s3_follows")
+        s3_insert = held(1, "s3_insert")
+        s3_movable = held(1, "s3_movable")
+        s3_invalid = held(1, "s3_invalid")
+        s3_next = held(self._position, "s3_next")
+        s2_found = Signal(WAYS)
+        s2_matching = Signal(WAYS)
+        s2_first = Signal(WAYS)
+        s2_hits = Signal(WAYS)
+        s2_insert = s2.is_request & (s2.request.kind == RequestKind.INSERT)
+        s2_f1_hit = s2_f1_named | s2_f1_swapped
+        s2_slot_hit = s2_slot_hits.any()
+        s2_victim = self._random(m)
+        for way in range(WAYS):
+            entry = s2_entries[way]
+            m.d.comb += [
+                s2_found[way].eq(
+                    entry.valid & ~s2_f1_buckets[way] & (entry.reference == s2.request.reference)
+                ),
+                s2_matching[way].eq(
+                    entry.valid
+                    & ~s2.position.in_stash
+                    & ~(s2.resumed & done[way])
+                    & is_scanned(entry.order)
+                ),
+            ]
+            m.d.sync += [
+                s3_orders[way].eq(entry.order),
+                s3_same_symbols[way].eq(entry.order.symbol_index == s2.request.symbol_index),
+                s3_free[way].eq(~Mux(s2_f1_buckets[way], s2_f1.written.valid, entry.valid)),
+            ]
+        m.d.comb += [
+            stash_order.addr.eq(_encode(s2_slot_hits)),
+            s2_first.eq(_lowest(s2_matching)),
+            s2_hits.eq(Mux(s2.is_look, s2_first, s2_found)),
+        ]
         m.d.sync += [
             s3_valid.eq(s2_valid),
-            s3_move.eq(s2_move),
-            s3_request.eq(s2_request),
-            s3_addresses.eq(s2_addresses),
+            s3.eq(s2),
+            s3_insert.eq(s2_insert),
+            s3_invalid.eq(s2_invalid),
+            s3_next.eq(self._after(m, s2.position)),
+            s3_hits.eq(s2_hits),
+            s3_hits_more.eq((s2_matching & ~s2_first).any()),
+            # Not of the tables: what decisions on their way or the stash have comes before them,
+            # and the order that an insert brings before what is found.
+            s3_is_other.eq(s2_f1_hit | s2_slot_hit),
+            s3_is_other_value.eq(s2_f1_hit | s2_slot_hit | s2_insert),
+            s3_other_hit.eq(s2_f1_swapped | Mux(s2_f1_named, s2_f1.written.valid, s2_slot_hit)),
+            # Only what no decision on its way has touched is moved.
+            s3_movable.eq(s2.is_move & s2_slot_hit & ~s2_f1_hit),
+            s3_other_ways.eq(Mux(s2_f1_named, s2_f1.ways, 0)),
+            s3_other_slots.eq(
+                Mux(
+                    s2_f1_hit,
+                    Mux(s2_f1_named & s2_f1.is_move, 0, s2_f1.slots),
+                    s2_slot_hits,
+                )
+            ),
+            s3_victim.eq(s2_victim),
+            s3_occupant.eq(_select(s2_victim, s2_entries)),
+            s3_f1_buckets.eq(s2_f1_buckets),
+            s3_f1_slots.eq(s2_f1_slots),
+            s3_same_reference.eq(s2_same_reference.any()),
+            s3_same_occupant.eq(
+                ~s2.is_look
+                & Mux(
+                    s4_valid,
+                    s4_moves_out & (s4_occupant.reference == s2.request.reference),
+                    s2_same_occupant,
+                )
+            ),
+            s3_same_buckets.eq(s2_same_buckets & s2_follows.replicate(WAYS)),
+            s3_follows.eq(s2_follows),
         ]
-        for way in range(WAYS):
-            same = last_addresses[way] == s2_addresses[way]
-            newer = last_recent & last_ways[way] & same
-            m.d.sync += s3_entries[way].eq(
-                Mux(newer, last_entry.as_value(), reads[way].data.as_value())
-            )
+        with m.If(s2_f1_swapped):
+            m.d.sync += s3_other.eq(s2_f1.stashed.order)
+        with m.Elif(s2_f1_named):
+            m.d.sync += s3_other.eq(s2_f1.written.order)
+        with m.Else():
+            m.d.sync += s3_other.eq(stash_order.data)
+        with m.If(s2_insert):
+            m.d.sync += [
+                s3_other.price.eq(s2.request.price),
+                s3_other.shares.eq(s2.request.shares),
+            ]
 
-        # Stage 3: references are compared in parts; with the request before in full.
-        s4_valid = Signal()
-        s4_move = Signal()
-        s4_request = held(request_shape, "s4_request")
-        s4_addresses = held(addresses_shape, "s4_addresses")
-        s4_entries = held(entries_shape, "s4_entries")
-        s4_equal = held(data.ArrayLayout(chunk_count, WAYS), "s4_equal")
-        s4_stash_equal = held(data.ArrayLayout(chunk_count, self.stash_count), "s4_stash_equal")
-        s4_stash_valid = held(self.stash_count, "s4_stash_valid")
-        s4_same_buckets = held(WAYS, "s4_same_buckets")
-        s4_same_reference = held(1, "s4_same_reference")
-        s4_same_occupant = held(1, "s4_same_occupant")
-        s5_valid = Signal()
-        s5_move = Signal()
-        s5_request = held(request_shape, "s5_request")
-        s5_addresses = held(addresses_shape, "s5_addresses")
-        s5_occupant = held(entry_shape, "s5_occupant")
-        before_reference = Mux(s5_valid, s5_request.reference, last_reference)
-        before_occupant = Mux(s5_valid, s5_occupant.reference, last_occupant_reference)
+        # Stage 3: the order is selected, and places for another.
+        s4_order = held(self._order, "s4_order")
+        s4_found = held(1, "s4_found")
+        s4_more = held(1, "s4_more")
+        s4_hits = held(WAYS, "s4_hits")
+        s4_slot_hits = held(self.stash_count, "s4_slot_hits")
+        s4_free = held(WAYS, "s4_free")
+        s4_has_way = held(1, "s4_has_way")
+        s4_slot_free = held(self.stash_count, "s4_slot_free")
+        s4_full = held(1, "s4_full")
+        s4_victim = held(WAYS, "s4_victim")
+        s4_occupant_fixed = held(1, "s4_occupant_fixed")
+        s4_is_insert = held(1, "s4_is_insert")
+        s4_insert = held(1, "s4_insert")
+        s4_take = held(1, "s4_take")
+        s4_movable = held(1, "s4_movable")
+        s4_moves_scanned = held(1, "s4_moves_scanned")
+        s4_blocked = held(1, "s4_blocked")
+        s4_invalid = held(1, "s4_invalid")
+        s4_same_symbol = held(1, "s4_same_symbol")
+        s4_walked = held(WAYS, "s4_walked")
+        s4_slots_walked = held(self.stash_count, "s4_slots_walked")
+        s4_look = Signal()
+        s4_end = held(1, "s4_end")
+        s4_next = held(self._position, "s4_next")
+        chain_open = Signal()
+        chain_is_buy = held(1, "chain_is_buy")
+        # A reference cannot be both, as long as its order stands in one place.
+        s3_newer = (s3_same_reference & last.is_named) | (s3_same_occupant & last.is_swap)
+        s3_newer_order = data.View(
+            self._order,
+            Mux(s3_same_occupant, last.stashed.order.as_value(), last.written.order.as_value()),
+        )
+        s3_written = Signal(WAYS)
+        s3_conflict = Signal()
+        m.d.comb += [
+            s3_written.eq(s3_f1_buckets | (s3_same_buckets & last.ways)),
+            s3_conflict.eq(
+                Mux(
+                    s3.position.in_stash,
+                    s3_f1_slots | (s3_follows & last.slots.any()),
+                    s3_written.any(),
+                )
+            ),
+        ]
+        for name, _ in self._order:
+            is_found = name == "symbol_index"
+            is_other = s3_is_other if is_found else s3_is_other_value
+            newer = s3_newer if is_found else s3_newer & ~s3_insert
+            older = Mux(
+                is_other, s3_other[name], _select(s3_hits, [order[name] for order in s3_orders])
+            )
+            m.d.sync += s4_order[name].eq(Mux(newer, s3_newer_order[name], older))
+        with m.If(s3_insert):
+            side = Mux(s3.request.chained, chain_is_buy, s3.request.is_buy)
+            m.d.sync += s4_order.is_buy.eq(side)
+        current = s3_same_buckets & last.ways
+        free = Cat(Mux(current[way], ~last.written.valid, s3_free[way]) for way in range(WAYS))
+        look = s3.is_look & (s3.epoch == epoch)
+        s3_blocked = s3.request.chained & ~chain_open
+        other_scanned = is_scanned(s3_other)
+        other_hit = s3_other_hit & (~s3.is_look | other_scanned)
+        found = Mux(s3_newer, last.written.valid, Mux(s3_is_other, other_hit, s3_hits.any()))
+
+        def is_same_symbol(order):
+            return order.symbol_index == s3.request.symbol_index
+
         m.d.sync += [
             s4_valid.eq(s3_valid),
-            s4_move.eq(s3_move),
-            s4_request.eq(s3_request),
-            s4_addresses.eq(s3_addresses),
-            s4_entries.eq(s3_entries),
-            s4_stash_valid.eq(stash_valid),
-            s4_same_reference.eq(s3_request.reference == before_reference),
-            s4_same_occupant.eq(s3_request.reference == before_occupant),
+            s4.eq(s3),
+            s4_is_insert.eq(s3_insert),
+            s4_insert.eq(s3_insert & ~s3_blocked & ~s3_invalid & ~found),
+            s4_take.eq(
+                s3.is_request
+                & ~s3_insert
+                & Mux(
+                    s3_newer,
+                    last.written.valid & is_same_symbol(s3_newer_order),
+                    Mux(
+                        s3_is_other,
+                        s3_other_hit & is_same_symbol(s3_other),
+                        (s3_hits & s3_same_symbols).any(),
+                    ),
+                )
+            ),
+            s4_found.eq(found),
+            s4_invalid.eq(s3_invalid),
+            s4_blocked.eq(s3_blocked),
+            s4_movable.eq(s3_movable & ~s3_newer),
+            s4_moves_scanned.eq(scanning & other_scanned),
+            s4_hits.eq(
+                Mux(
+                    s3_newer,
+                    Mux(s3_same_occupant, 0, last.ways),
+                    Mux(s3_is_other, s3_other_ways, s3_hits),
+                )
+            ),
+            s4_slot_hits.eq(
+                Mux(
+                    s3_newer,
+                    Mux(last.is_move & ~s3_same_occupant, 0, last.slots),
+                    s3_other_slots,
+                )
+            ),
+            s4_free.eq(_lowest(free)),
+            s4_has_way.eq(free.any()),
+            s4_slot_free.eq(_lowest(~stash_taken)),
+            s4_full.eq(stash_taken.all()),
+            s4_victim.eq(s3_victim),
+            s4_occupant.eq(s3_occupant),
+            s4_occupant_fixed.eq(
+                (s3_victim & s3_written).any() | (scanning & is_scanned(s3_occupant.order))
+            ),
+            s4_same_symbol.eq(scanning & (s3.request.symbol_index == scan.symbol_index)),
+            s4_more.eq(s3_hits_more),
+            s4_next.eq(s3_next),
+            s4_look.eq(s3_valid & look & ~s3_conflict),
+            s4_rewind.eq(s3_valid & look & (s3_conflict | s3_hits_more)),
+            s4_end.eq(s3.position.in_stash & (s3.position.index == self.stash_count)),
         ]
         for way in range(WAYS):
-            before_address = Mux(s5_valid, s5_addresses[way], last_addresses[way])
-            m.d.sync += [
-                s4_equal[way].eq(chunks_equal(s3_entries[way].reference, s3_request.reference)),
-                s4_same_buckets[way].eq(s3_addresses[way] == before_address),
-            ]
+            address = s3.request.addresses[way]
+            here = (address == walked.index) & done[way]
+            m.d.sync += s4_walked[way].eq(walked.in_stash | (address < walked.index) | here)
         m.d.sync += [
-            s4_stash_equal[slot].eq(chunks_equal(stash[slot].reference, s3_request.reference))
+            s4_slots_walked[slot].eq(walked.in_stash & (slot < walked.index))
             for slot in range(self.stash_count)
         ]
 
-        # Stage 4: the order is found and selected, and places for another.
-        s5_hits = held(WAYS, "s5_hits")
-        s5_free = held(WAYS, "s5_free")
-        s5_slot_hits = held(self.stash_count, "s5_slot_hits")
-        s5_slot_free = held(self.stash_count, "s5_slot_free")
-        s5_victim = held(WAYS, "s5_victim")
-        s5_entry = held(entry_shape, "s5_entry")
-        s4_hits = Signal(WAYS)
-        s4_free = Signal(WAYS)
-        s4_slot_hits = Signal(self.stash_count)
-        s4_merged = [Signal(entry_shape, name=f"s4_merged_{way}") for way in range(WAYS)]
-        for way in range(WAYS):
-            newer = last_recent & last_ways[way] & s4_same_buckets[way]
-            entry = s4_entries[way]
-            m.d.comb += [
-                s4_merged[way].eq(Mux(newer, last_entry.as_value(), entry.as_value())),
-                s4_hits[way].eq(
-                    Mux(
-                        newer,
-                        last_entry.valid & s4_same_reference,
-                        entry.valid & s4_equal[way].all(),
-                    )
-                ),
-                s4_free[way].eq(~Mux(newer, last_entry.valid, entry.valid)),
-            ]
-        for slot in range(self.stash_count):
-            same = Mux(last_swapped, s4_same_occupant, s4_same_reference)
-            m.d.comb += s4_slot_hits[slot].eq(
-                Mux(
-                    last_recent & last_slots[slot],
-                    last_slot_valid & same,
-                    s4_stash_valid[slot] & s4_stash_equal[slot].all(),
-                )
-            )
-        candidates = [*s4_merged, *stash]
-        hits = [*s4_hits, *s4_slot_hits]
-        random = self._random(m)
-        s4_victim = Cat(random == way for way in range(WAYS))
-        m.d.sync += [
-            s5_valid.eq(s4_valid),
-            s5_move.eq(s4_move),
-            s5_request.eq(s4_request),
-            s5_addresses.eq(s4_addresses),
-            s5_hits.eq(s4_hits),
-            s5_free.eq(_lowest(s4_free)),
-            s5_slot_hits.eq(s4_slot_hits),
-            s5_slot_free.eq(_lowest(~stash_valid)),
-            s5_victim.eq(s4_victim),
-            s5_entry.eq(_select(hits, candidates)),
-            s5_occupant.eq(_select(s4_victim, s4_merged)),
-        ]
-
-        # Stage 5: the decision. It reaches the stash now, memory a cycle later.
-        chain_open = Signal()
-        chain_is_buy = held(1, "chain_is_buy")
+        # Stage 4: the decision. It takes stash slots now, the rest is written a cycle later.
         out = self.o.payload
-        found = Signal()
-        blocked = Signal()
-        over = Signal()
-        left = Signal(32)
+        reducing = Signal()
+        enough = Signal()
+        purge = Signal()
+        move = Signal()
+        gone = Signal()
+        full = Signal()
         ways = Signal(WAYS)
         slots = Signal(self.stash_count)
-        written = Signal(entry_shape)
-        stashed = Signal(entry_shape)
-        used_next = Signal.like(self.stash_used)
-        is_insert = s5_request.kind == RequestKind.INSERT
+        written = Signal(self._entry)
+        stashed = Signal(self._entry)
+        has_way = s4_has_way
+        new_ways = Mux(s4.is_move & ~has_way, s4_victim, s4_free)
+        is_reduce = s4.request.kind == RequestKind.REDUCE
+        insert, take = s4_insert, s4_take
         m.d.comb += [
-            found.eq(s5_hits.any() | s5_slot_hits.any()),
-            blocked.eq(s5_request.chained & ~chain_open),
-            over.eq(s5_request.shares > s5_entry.shares),
-            # Of no meaning where it would be negative: the order is removed then.
-            left.eq((s5_entry.shares - s5_request.shares)[:32]),
-            self.o.valid.eq(s5_valid & ~s5_move),
-            out.kind.eq(s5_request.kind),
-            out.chained.eq(s5_request.chained),
-            out.symbol_index.eq(s5_request.symbol_index),
-            out.order_symbol_index.eq(s5_entry.symbol_index),
-            out.is_buy.eq(s5_entry.is_buy),
-            out.price.eq(s5_entry.price),
-            out.shares.eq(s5_entry.shares),
-            used_next.eq(self.stash_used),
-            stashed.eq(written),
+            reducing.eq(s4.is_request & is_reduce),
+            enough.eq(s4.request.shares >= s4_order.shares),
+            full.eq(insert & ~has_way & s4_full),
+            purge.eq(s4_look & scan.purge & s4_found),
+            move.eq(s4_movable & (has_way | ~s4_occupant_fixed)),
+            gone.eq(~is_reduce | enough),
+            written.valid.eq(s4_is_insert | s4.is_move | (reducing & ~enough)),
+            written.reference.eq(s4.request.reference),
+            written.order.eq(s4_order),
+            written.order.symbol_index.eq(
+                Mux(s4_is_insert, s4.request.symbol_index, s4_order.symbol_index)
+            ),
+            stashed.eq(Mux(s4_movable, s4_occupant.as_value(), written.as_value())),
+            stashed.valid.eq(Mux(s4_movable, ~has_way, written.valid)),
         ]
-        with m.If(s5_move):
-            m.d.comb += written.eq(s5_entry)
-            with m.If(s5_slot_hits.any()):
-                m.d.comb += slots.eq(s5_slot_hits)
-                with m.If(s5_free.any()):
-                    m.d.comb += [
-                        ways.eq(s5_free),
-                        stashed.valid.eq(0),
-                        used_next.eq(self.stash_used - 1),
-                    ]
-                with m.Else():
-                    m.d.comb += [ways.eq(s5_victim), stashed.eq(s5_occupant)]
-        with m.Elif(is_insert):
-            side = Mux(s5_request.chained, chain_is_buy, s5_request.is_buy)
-            m.d.comb += [
-                written.valid.eq(1),
-                written.reference.eq(s5_request.reference),
-                written.symbol_index.eq(s5_request.symbol_index),
-                written.is_buy.eq(side),
-                written.price.eq(s5_request.price),
-                written.shares.eq(s5_request.shares),
-                out.is_buy.eq(side),
-                out.price.eq(s5_request.price),
-                out.shares.eq(s5_request.shares),
-            ]
-            with m.If(blocked):
-                m.d.comb += out.reason.eq(StaleReason.NONE)
-            with m.Elif(found):
-                m.d.comb += out.reason.eq(StaleReason.DUPLICATE_REFERENCE)
-            with m.Elif((s5_request.shares == 0) | (s5_request.bad_side & ~s5_request.chained)):
-                m.d.comb += out.reason.eq(StaleReason.INVALID_ORDER)
-            with m.Elif(s5_free.any()):
-                m.d.comb += [ways.eq(s5_free), out.applied.eq(1)]
-            with m.Elif(s5_slot_free.any()):
-                m.d.comb += [
-                    slots.eq(s5_slot_free),
-                    out.applied.eq(1),
-                    used_next.eq(self.stash_used + 1),
-                ]
-            with m.Else():
-                m.d.comb += [
-                    out.reason.eq(StaleReason.ORDER_MAP_FULL),
-                    self.full_stb.eq(self.o.valid),
-                ]
-        with m.Elif(~found):
-            m.d.comb += out.reason.eq(StaleReason.UNKNOWN_REFERENCE)
-        with m.Elif(s5_entry.symbol_index != s5_request.symbol_index):
-            m.d.comb += out.reason.eq(StaleReason.LOCATE_MISMATCH)
-        with m.Else():
-            m.d.comb += [
-                written.eq(s5_entry),
-                ways.eq(s5_hits),
-                slots.eq(s5_slot_hits),
-                out.applied.eq(1),
-            ]
-            with m.If((s5_request.kind == RequestKind.REDUCE) & ~over & left.any()):
-                m.d.comb += [written.shares.eq(left), out.shares.eq(s5_request.shares)]
-            with m.Else():
-                m.d.comb += [out.gone.eq(1), written.valid.eq(0)]
-                with m.If(s5_slot_hits.any()):
-                    m.d.comb += used_next.eq(self.stash_used - 1)
-            with m.If((s5_request.kind == RequestKind.REDUCE) & over):
-                m.d.comb += out.reason.eq(StaleReason.OVERFILL)
+        with m.If(reducing):
+            # Of no meaning where it would be negative: the order is removed then.
+            m.d.comb += written.order.shares.eq((s4_order.shares - s4.request.shares)[:32])
+        with m.If(insert | move):
+            m.d.comb += ways.eq(new_ways)
+        with m.Elif(take | purge):
+            m.d.comb += ways.eq(s4_hits)
+        with m.If(insert):
+            m.d.comb += slots.eq(Mux(has_way, 0, s4_slot_free))
+        with m.Elif(take | purge | move):
+            m.d.comb += slots.eq(s4_slot_hits)
 
-        m.d.sync += [last_valid.eq(s5_valid), last_again.eq(last_valid)]
-        with m.If(s5_valid):
-            m.d.sync += [
-                last_reference.eq(s5_request.reference),
-                last_addresses.eq(s5_addresses),
-                last_ways.eq(ways),
-                last_entry.eq(written),
-                last_slots.eq(slots),
-                last_slot_valid.eq(stashed.valid),
-                last_swapped.eq(s5_move),
-                last_occupant_reference.eq(s5_occupant.reference),
-                self.stash_used.eq(used_next),
+        # Whether the scan has left the place behind that an order stands in, or will stand in. An
+        # order that a move takes there from the stash, still to come, is told now.
+        was_walked = (s4_hits & s4_walked).any() | (s4_slot_hits & s4_slots_walked).any()
+        is_walked = (new_ways & s4_walked).any() | (
+            ~has_way & ~s4.is_move & (s4_slot_free & s4_slots_walked).any()
+        )
+        tell = (s4_look & (s4_found | s4_end)) | (move & s4_moves_scanned & is_walked)
+        m.d.comb += [
+            self.o.valid.eq(s4_valid & (s4.is_request | tell)),
+            self.full_stb.eq(s4_valid & full),
+            out.kind.eq(s4.request.kind),
+            out.chained.eq(s4.request.chained & s4.is_request),
+            out.symbol_index.eq(s4.request.symbol_index),
+            out.order_symbol_index.eq(s4_order.symbol_index),
+            out.is_buy.eq(s4_order.is_buy),
+            out.price.eq(s4_order.price),
+            out.shares.eq(Mux(reducing & ~enough, s4.request.shares, s4_order.shares)),
+            out.applied.eq(take | (insert & ~full) | ~s4.is_request),
+            out.gone.eq((take & gone) | purge),
+            out.scanned.eq(
+                s4_same_symbol
+                & (s4_order.is_buy == scan.is_buy)
+                & ((take & was_walked) | (insert & ~full & is_walked))
+            ),
+        ]
+        with m.If(~s4.is_request):
+            m.d.comb += [
+                out.kind.eq(Mux(s4_look & s4_end, RequestKind.DONE, RequestKind.SCAN)),
+                out.symbol_index.eq(scan.symbol_index),
             ]
-            with m.If(used_next > self.stash_used_max):
-                m.d.sync += self.stash_used_max.eq(used_next)
-            with m.If(~s5_move):
-                m.d.sync += [chain_open.eq(out.applied & ~is_insert), chain_is_buy.eq(out.is_buy)]
+            with m.If(s4_look & s4_end):
+                m.d.comb += out.is_buy.eq(scan.is_buy)
+        with m.Elif(s4_is_insert):
+            with m.If(s4_blocked):
+                m.d.comb += out.reason.eq(StaleReason.NONE)
+            with m.Elif(s4_found):
+                m.d.comb += out.reason.eq(StaleReason.DUPLICATE_REFERENCE)
+            with m.Elif(s4_invalid):
+                m.d.comb += out.reason.eq(StaleReason.INVALID_ORDER)
+            with m.Elif(~has_way & s4_full):
+                m.d.comb += out.reason.eq(StaleReason.ORDER_MAP_FULL)
+        with m.Elif(~s4_found):
+            m.d.comb += out.reason.eq(StaleReason.UNKNOWN_REFERENCE)
+        with m.Elif(~take):
+            m.d.comb += out.reason.eq(StaleReason.LOCATE_MISMATCH)
+        with m.Elif(is_reduce & (s4.request.shares > s4_order.shares)):
+            m.d.comb += out.reason.eq(StaleReason.OVERFILL)
+
+        m.d.sync += [
+            last_valid.eq(s4_valid),
+            last_again.eq(last_valid),
+            write_ways.eq(Mux(s4_valid, ways, 0)),
+            stash_write.eq(Mux(s4_valid, slots, 0)),
+        ]
+        with m.If(s4_valid):
+            m.d.sync += [
+                last.addresses.eq(s4.request.addresses),
+                last.ways.eq(ways),
+                last.slots.eq(slots),
+                last.written.eq(written),
+                last.stashed.eq(stashed),
+                last.is_named.eq(take | (insert & ~full) | move),
+                last.is_move.eq(s4.is_move),
+                last.is_swap.eq(move & ~has_way),
+                last.is_more.eq(insert & ~has_way & ~s4_full),
+                last.is_less.eq(s4_slot_hits.any() & ((take & gone) | purge | (move & has_way))),
+            ]
+            with m.If(s4.is_request):
+                m.d.sync += [chain_open.eq(take), chain_is_buy.eq(s4_order.is_buy)]
             for slot in range(self.stash_count):
                 with m.If(slots[slot]):
-                    m.d.sync += [stash_valid[slot].eq(stashed.valid), stash[slot].eq(stashed)]
+                    m.d.sync += stash_taken[slot].eq(stashed.valid)
+        with m.If(last_valid):
+            m.d.sync += self.stash_used.eq(self.stash_used + last.is_more - last.is_less)
+        with m.If(self.stash_used > self.stash_used_max):
+            m.d.sync += self.stash_used_max.eq(self.stash_used)
+        with m.If(sweeping):
+            m.d.sync += [
+                write_ways.eq(-1),
+                last.written.valid.eq(0),
+                *(last.addresses[way].eq(sweep_address) for way in range(WAYS)),
+                sweep_address.eq(sweep_address + 1),
+            ]
+            with m.If(sweep_address.all()):
+                m.d.sync += sweeping.eq(0)
+
+        # The scan goes on from its last look, or back to one that has to be made again. Whether a
+        # request drops a look is known too late for the next one's address; but if it does, there
+        # is one cycle more.
+        s1_look = s1_valid & s1.is_look & (s1.epoch == epoch)
+        m.d.comb += [
+            self.scan.ready.eq(~scanning),
+            fetch_after.eq(self._after(m, fetch)),
+            fetch_likely.eq(Mux(s1_look, fetch_after, fetch)),
+        ]
+        with m.If(s4_rewind):
+            m.d.comb += fetch_likely.eq(s4.position)
+            m.d.sync += [epoch.eq(~epoch), fetch.eq(s4.position), fetch_resumed.eq(1)]
+        with m.Elif(s1_look & ~s1_dropped):
+            m.d.sync += [fetch.eq(fetch_after), fetch_resumed.eq(0)]
+        with m.If(self.scan.valid & self.scan.ready):
+            m.d.sync += [
+                scanning.eq(1),
+                scan.eq(self.scan.payload),
+                walked.eq(0),
+                done.eq(0),
+                fetch.eq(0),
+                fetch_resumed.eq(0),
+            ]
+        with m.If(s4_look):
+            with m.If(s4_more):
+                m.d.sync += done.eq(done | s4_hits)
+            with m.Else():
+                m.d.sync += [walked.eq(s4_next), done.eq(0)]
+            with m.If(s4_end):
+                m.d.sync += [scanning.eq(0), epoch.eq(~epoch)]
         return m
 
-    def _move_candidate(self, m, stash_valid, stash):
-        """Choose the reference of a stashed order, another one each cycle.
+    def _after(self, m, position):
+        """Return the position behind one."""
+        following = Signal(self._position)
+        is_last = ~position.in_stash & (position.index == (1 << self.hash_bits) - 1)
+        m.d.comb += [
+            following.in_stash.eq(position.in_stash | is_last),
+            following.index.eq(Mux(is_last, 0, position.index + 1)),
+        ]
+        return following
+
+    def _move_candidate(self, m, stash_valid, stash_references):
+        """Choose the reference of a stashed order, of another slot each cycle.
 
         It may be out of date: a move looks for its order again and does nothing without it.
         """
         turn = Signal(self.stash_count, init=1)
-        above = Signal(self.stash_count)
         valid = Signal()
         reference = Signal(hashing.REFERENCE_BITS, reset_less=True)
-        # Slots after the one chosen last: all ones above the bit of ``turn``.
-        m.d.comb += above.eq(stash_valid & ~(turn | (turn - 1)))
-        with m.If(stash_valid.any()):
-            m.d.sync += turn.eq(Mux(above.any(), _lowest(above), _lowest(stash_valid)))
-        m.d.sync += [
-            valid.eq((turn & stash_valid).any()),
-            reference.eq(_select(turn, [entry.reference for entry in stash])),
-        ]
+        m.d.sync += [turn.eq(turn.rotate_left(1)), valid.eq(stash_valid.any())]
+        with m.If((turn & stash_valid).any()):
+            m.d.sync += reference.eq(_select(turn, stash_references))
         return valid, reference
 
     def _random(self, m):
-        """Return a number that chooses the way whose order a move puts out."""
+        """Return the way whose order a move puts out, one bit of four."""
         # x^16 + x^15 + x^13 + x^4 + 1 is primitive: a period of 65,535 cycles.
         state = Signal(16, init=1)
         m.d.sync += state.eq(Cat(state[15] ^ state[14] ^ state[12] ^ state[3], state[:15]))
-        return state[: (WAYS - 1).bit_length()]
+        number = state[: (WAYS - 1).bit_length()]
+        return Cat(number == way for way in range(WAYS))
+
+
+def _encode(one_hot):
+    """Return the number of the set bit, zero where none is set."""
+    width = (len(one_hot) - 1).bit_length()
+    return Cat(
+        Cat(bit for i, bit in enumerate(one_hot) if i >> place & 1).any() for place in range(width)
+    )
 
 
 def _lowest(mask):

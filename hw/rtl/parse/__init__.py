@@ -1,0 +1,21 @@
+"""Parse stage: message blocks in, operations out, at line rate and at any alignment."""
+
+from collections.abc import Sequence
+
+from amaranth.hdl import Const, Value
+
+
+def any_of(values: Sequence[Value]) -> Value:
+    """Join values of which at most one is not zero."""
+    joined = values[0]
+    for value in values[1:]:
+        joined = joined | value
+    return joined
+
+
+def above(count: Value, least: int) -> Value:
+    """Return whether a number of a few bits is above a constant.
+
+    A table: a comparison would become a carry chain, which is slower than a table of a few bits.
+    """
+    return any_of([count == n for n in range(least + 1, 1 << len(count))] or [Const(0)])
