@@ -16,14 +16,15 @@ def beat(width: int) -> data.StructLayout:
     """Bytes of a frame or datagram, ``width`` lanes a beat, the earliest byte in lane 0.
 
     Lanes ``start`` to ``start + count - 1`` hold bytes; ``start`` may differ from 0 in the first
-    beat only, and lanes above the last byte are without meaning. ``bad`` counts in the last beat
-    alone: what was sent before is not to be trusted. Streams of message blocks never set it: what
-    becomes of a packet is told after its last beat.
+    beat only, and lanes above the last byte are without meaning. A first beat of message blocks may
+    hold none, with ``start`` of ``width``: they begin in the next one. ``bad`` counts in the last
+    beat alone: what was sent before is not to be trusted. Streams of message blocks never set it:
+    what becomes of a packet is told after its last beat.
     """
     return data.StructLayout(
         {
             "data": unsigned(8 * width),
-            "start": range(width),
+            "start": range(width + 1),
             "count": range(width + 1),
             "first": 1,
             "last": 1,

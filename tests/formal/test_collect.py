@@ -61,6 +61,7 @@ class OneMessage(Elaboratable):
             Assume(~self.valid | (payload.first == ~begun)),
             Assume(~self.valid | ~payload.last),
             Assume(~self.valid | (payload.start == starts)),
+            Assume(payload.start <= width),
             Assume(~self.valid | (payload.start + payload.count == width)),
             Assume(self.message_count > 64),
             Assume(self.message_count != moldudp64.END_OF_SESSION),

@@ -45,6 +45,8 @@ LENGTHS = {
     **{"I": 50, "N": 20, "O": 48},
 }
 LANES = range(WIDTH)
+STARTS = range(WIDTH + 1)
+"""Lanes that a packet can begin at; at the last it has a first beat without a byte."""
 ORDER_MESSAGES = "AFECXDU"
 COVERAGE = {
     "type_at_lane": {(kind, lane) for kind in LENGTHS for lane in LANES},
@@ -53,7 +55,7 @@ COVERAGE = {
     "unknown_type_at_lane": set(LANES),
     "wrong_length_of_type": set(LENGTHS),
     "truncation_at_lane": {(why, lane) for why in ("length", "message") for lane in LANES},
-    "first_lane": set(LANES),
+    "first_lane": set(STARTS),
     "last_lane": set(LANES),
     "skip": {"none", "some", "all", "more"},
     "skipped_at_lane": {(what, lane) for what in ("short", "message") for lane in LANES},
@@ -433,7 +435,7 @@ async def every_message_at_every_lane(dut):
     """Each message alone at each lane, then two of each type back to back from each lane."""
     bench, rng = await start(dut), random.Random(SEED)
     for kind in LENGTHS:
-        for lane in LANES:
+        for lane in STARTS:
             one, two = message_of(kind, rng), message_of(kind, rng)
             await bench.send(packet_of([one], start=lane))
             await bench.send(packet_of([one, two], start=lane, sequence=rng.getrandbits(64)))
@@ -462,7 +464,7 @@ async def deletes_at_full_rate_leave_no_bubble(dut):
 async def shortest_and_longest_packets(dut):
     """One message, a full Ethernet datagram, and the largest UDP datagram there is."""
     bench, rng = await start(dut), random.Random(SEED)
-    for lane in LANES:
+    for lane in STARTS:
         await bench.send(packet_of([message_of("S", rng)], start=lane))
         await bench.send(packet_of([message_of("W", rng)] * 103, start=lane))
         await bench.send(packet_of([message_of("I", rng)] * 27, start=lane))
@@ -475,7 +477,7 @@ async def shortest_and_longest_packets(dut):
 async def short_blocks_take_numbers_and_leave_no_message(dut):
     """Blocks of 0 to 11 bytes at each lane, in runs and between messages."""
     bench, rng = await start(dut), random.Random(SEED)
-    for lane in LANES:
+    for lane in STARTS:
         for length in range(12):
             short = rng.randbytes(length)
             await bench.send(packet_of([short], start=lane))
@@ -489,7 +491,7 @@ async def short_blocks_take_numbers_and_leave_no_message(dut):
     for shorts in range(200):
         messages = [rng.randbytes(rng.choice((0, 1, 4, 11))) for _ in range(rng.randrange(1, 30))]
         messages.insert(shorts % len(messages), message_of("S", rng))
-        await bench.send(packet_of(messages, start=rng.randrange(WIDTH)))
+        await bench.send(packet_of(messages, start=rng.choice(STARTS)))
     await bench.drain()
     assert bench.shorts_seen > 1000
 
@@ -498,7 +500,7 @@ async def short_blocks_take_numbers_and_leave_no_message(dut):
 async def long_blocks_are_passed_over_and_alignment_is_kept(dut):
     """Blocks of more bytes than any message leave as UNKNOWN, and the next one is whole."""
     bench, rng = await start(dut), random.Random(SEED)
-    for lane in LANES:
+    for lane in STARTS:
         for length in (51, 52, 53, 55, 63, 64, 65, 255, 256, 257, 511, 513, 1000):
             kind = rng.choice(list(LENGTHS))
             long = bytes([ord(kind)]) + rng.randbytes(length - 1)
@@ -513,7 +515,7 @@ async def packet_cut_at_every_byte_is_truncated_with_its_reason(dut):
     bench, rng = await start(dut), random.Random(SEED)
     whole = [message_of("S", rng), b"", message_of("D", rng), message_of("X", rng)]
     region = packet_of(whole).region
-    for lane in LANES:
+    for lane in STARTS:
         for cut in range(len(region) + 1):
             packet = Packet(region[:cut], 4, start=lane, empty_beats=rng.choice((0, 0, 1, 2)))
             await bench.send(packet)
@@ -526,7 +528,7 @@ async def packet_cut_at_every_byte_is_truncated_with_its_reason(dut):
 async def only_as_many_blocks_as_the_header_counts(dut):
     """Bytes behind the last counted block are ignored, and an end of session has no block."""
     bench, rng = await start(dut), random.Random(SEED)
-    for lane in LANES:
+    for lane in STARTS:
         messages = [message_of(rng.choice("SDW"), rng) for _ in range(4)]
         for count in (0, 1, 2, 3, 4, 5, 0xFFFE, 0xFFFF):
             region = packet_of(messages).region
@@ -541,7 +543,7 @@ async def only_as_many_blocks_as_the_header_counts(dut):
 async def skipped_blocks_take_numbers_and_leave_no_message(dut):
     """Each number of blocks skipped, of a packet with short blocks in runs between messages."""
     bench, rng = await start(dut), random.Random(SEED)
-    for lane in LANES:
+    for lane in STARTS:
         for run in range(5):
             messages = [b""] * run
             messages += [message_of("S", rng), *[b""] * run, rng.randbytes(1)]
@@ -561,7 +563,7 @@ async def notices_become_operations_between_those_of_packets(dut):
     """Each kind alone and with a first beat, after packets that end with a message or without."""
     bench, rng = await start(dut), random.Random(SEED)
     for kind in NoticeKind:
-        for lane in LANES:
+        for lane in STARTS:
             for messages in ([], [message_of("S", rng)], [message_of("A", rng), b""]):
                 await bench.send(packet_of(messages, start=lane))
                 await bench.tell(kind)
@@ -593,7 +595,7 @@ async def random_packets_with_random_pauses(dut):
     bench, rng = await start(dut), random.Random(SEED + 1)
     while bench.seen < MESSAGES // 10:
         messages = [any_message(rng) for _ in range(rng.randrange(1, 12))]
-        packet = packet_of(messages, sequence=rng.getrandbits(64), start=rng.randrange(WIDTH))
+        packet = packet_of(messages, sequence=rng.getrandbits(64), start=rng.choice(STARTS))
         if rng.random() < 0.5:
             packet.skip = rng.choice((1, rng.randrange(len(messages) + 3), 0xFFFF))
         packet.empty_beats = rng.choice((0, 0, 0, 1, 3))
@@ -623,7 +625,7 @@ async def random_messages_at_full_rate(dut):
         while room > 0:
             messages.append(any_message(rng))
             room -= 2 + len(messages[-1])
-        await bench.send(packet_of(messages, sequence=sequence, start=rng.randrange(WIDTH)))
+        await bench.send(packet_of(messages, sequence=sequence, start=rng.choice(STARTS)))
         sequence += len(messages)
     await bench.drain()
 
@@ -643,7 +645,7 @@ async def real_messages(dut):
     sent = 0
     while sent < len(messages):
         part = messages[sent : sent + rng.randrange(1, 50)]
-        await bench.send(packet_of(part, sequence=sent + 1, start=rng.randrange(WIDTH)))
+        await bench.send(packet_of(part, sequence=sent + 1, start=rng.choice(STARTS)))
         sent += len(part)
     await bench.drain()
     print(f"real messages: {dict(kinds)}")

@@ -1,5 +1,3 @@
-# amaranth: UnusedElaboratable=no
-# A component whose constructor refuses its arguments is never elaborated.
 """The book: the hardware against the golden book, value and cycle."""
 
 import os

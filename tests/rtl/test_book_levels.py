@@ -1,5 +1,3 @@
-# amaranth: UnusedElaboratable=no
-# A component whose constructor refuses its arguments is never elaborated.
 """Price levels: the hardware against dicts of levels."""
 
 import os

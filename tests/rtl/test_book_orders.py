@@ -1,5 +1,3 @@
-# amaranth: UnusedElaboratable=no
-# A component whose constructor refuses its arguments is never elaborated.
 """Hashes and order map: the hardware against plain Python models."""
 
 import os

@@ -1,5 +1,3 @@
-# amaranth: UnusedElaboratable=no
-# A component whose constructor refuses its arguments is never elaborated.
 """The feed path as a whole: pins in, best bid and offer out, against the golden model."""
 
 import os

@@ -1,4 +1,3 @@
-# amaranth: UnusedElaboratable=no
 """The arbiter of lines A and B: cocotb bench against the golden model, refused parameters."""
 
 import os

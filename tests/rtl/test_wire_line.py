@@ -1,4 +1,3 @@
-# amaranth: UnusedElaboratable=no
 """A feed line from frames to message blocks: cocotb bench against the golden model."""
 
 import os

@@ -1,4 +1,3 @@
-# amaranth: UnusedElaboratable=no
 """Frame check sequence and MACs: published values, cocotb benches, refused parameters."""
 
 import random

@@ -329,7 +329,13 @@ def test_full_disk_is_one_line_and_exit_code_1(build, tmp_path):
 def test_interrupt_ends_the_command_with_130_and_keeps_what_was_decoded(build, tmp_path):
     path = tmp_path / "day.itch50"
     path.write_bytes(build.itch(ADD) * 300_000)
-    with run_command(str(path), stdout=subprocess.PIPE) as process:
+    # A parent that ignores interrupts, as a shell does for jobs in the background, hands that on.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        started = run_command(str(path), stdout=subprocess.PIPE)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    with started as process:
         assert process.stdout.readline().startswith("1 offset=0 ")
         process.send_signal(signal.SIGINT)
         rest, complaint = process.communicate(timeout=60)

@@ -170,7 +170,7 @@ class Collector(wiring.Component):
         # Stage 1, the loop: where the next block begins, seen from this beat.
         head, begins, tail = Signal(width), Signal(width), Signal(width)
         end = Signal.like(s1_next)
-        begins_at = Signal(range(width + 1))
+        begins_at = Signal(range(width + HEAD))
         m.d.comb += [
             end.eq(s1_next | _pick([exit.next for exit in s1_exits], s1_tail)),
             begins_at.eq(beat_in.start + 1),
@@ -213,7 +213,7 @@ class Collector(wiring.Component):
                 m.d.sync += s1_lane.eq(tail.rotate_left(1))
             with m.If(beat_in.first):
                 m.d.sync += [
-                    s1_next.eq(begins_at == width),
+                    s1_next.eq(Cat(begins_at == width + place for place in range(HEAD))),
                     s1_ahead.eq(begins_at),
                 ]
         with m.Elif(s1_last):

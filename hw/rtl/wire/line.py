@@ -97,7 +97,7 @@ class Line(wiring.Component):
     any : ``In(1)``
         Every datagram is subscribed to. Sampled while a frame passes.
     o : ``Out(stream.Signature(beat(width), always_ready=True))``
-        Message blocks. A first beat without any has ``count`` 0. Never ``bad``.
+        Message blocks. Never ``bad``.
     o_header : ``Out(HEADER)``
         The packet's header, from its first beat until ``o_end``.
     o_time : ``Out(TIME)``
