@@ -17,8 +17,9 @@ ORDER_COUNT_MAX = 1 << (COUNT_BITS - 1)
 LEVEL = data.StructLayout({"price": 32, "quantity": 32, "orders": COUNT_BITS})
 """A price level; one without orders is all zero. Price in 1e-4 USD, quantity in shares."""
 
-_PADDED = data.StructLayout({"level": LEVEL, "padding": -LEVEL.size % 9})
-"""A level in memory. Block RAM is written in parts of 9 bits, and levels are written alone."""
+_SLOT = data.StructLayout({"level": LEVEL, "live": 1})
+"""A place for a level, and whether there is one. Slots are written alone, and block RAM is written
+in parts of 9 bits: this is nine of them."""
 
 SYMBOL_COUNT_MAX = 1 << 15
 LEVEL_COUNT_MAX = 64
@@ -85,7 +86,8 @@ class Levels(wiring.Component):
     side is not exact, until it is wholly empty or refilled.
 
     Levels do not move within their row: each has a rank, 0 for the best. So a change writes one
-    level and the ranks, and what memory does not show yet of the last two changes is two levels.
+    slot and the ranks, and that is also all that rows on their way out of memory must be given of
+    a change that memory did not show them.
 
     The refill row is one more row by the same rule, of no symbol. Who feeds it every order of a
     side once, and what becomes of an order after it was fed, has the side's row in it, and commits.
@@ -138,7 +140,7 @@ class Levels(wiring.Component):
                 "o": Out(stream.Signature(quote(symbol_count), always_ready=True)),
             }
         )
-        self._levels = data.ArrayLayout(LEVEL, level_count)
+        self._slots = data.ArrayLayout(_SLOT, level_count)
         # What is known of a row beside its levels.
         self._ranks = data.ArrayLayout(range(level_count), level_count)
         tally = {"ranks": self._ranks, "used": range(level_count + 1), "beyond": COUNT_BITS}
@@ -160,7 +162,7 @@ class Levels(wiring.Component):
                 "symbol_index": symbol_shape,
                 "is_buy": 1,
                 "slots": count,
-                "level": LEVEL,
+                "slot": _SLOT,
                 "tally": self._tally,
             }
         )
@@ -168,16 +170,14 @@ class Levels(wiring.Component):
         def held(shape, name):
             return Signal(shape, name=name, reset_less=True)
 
-        # The last two changes. Zero after reset, for the sweep.
+        # The last change. Zero after reset, for the sweep: then it is right for the row it names.
         s5 = Signal(written_shape)
         s5_valid = Signal()
-        s5_known = Signal()
         s5_top = Signal(self._top)
-        s6 = held(written_shape, "s6")
-        s6_known = Signal()
-        s6_top = held(self._top, "s6_top")
+        s5_row = Signal(self._row)
         s5_commit = Signal()
-        refill_levels = Signal(self._levels)
+        m.d.comb += [s5_row.tally.eq(s5.tally), s5_row.top.eq(s5_top)]
+        refill_slots = Signal(self._slots)
         refill_tally = Signal(self._tally)
 
         # The sweep that empties every row after reset.
@@ -191,7 +191,7 @@ class Levels(wiring.Component):
 
         # Stages 0 and 1: asks are read, then bids. Stage 5: a row is written.
         m.submodules.levels = levels = Memory(
-            shape=data.ArrayLayout(_PADDED, count), depth=2 * self.symbol_count, init=[]
+            shape=self._slots, depth=2 * self.symbol_count, init=[]
         )
         m.submodules.rows = rows = Memory(shape=self._row, depth=2 * self.symbol_count, init=[])
         read_levels = levels.read_port()
@@ -215,49 +215,54 @@ class Levels(wiring.Component):
             write_levels.en.eq((s5.slots & s5_valid.replicate(count)) | every.replicate(count)),
             write_row.addr.eq(address),
             write_row.en.eq(s5_valid | sweeping),
-            write_row.data.tally.eq(s5.tally),
-            write_row.data.top.eq(s5_top),
+            write_row.data.eq(s5_row),
         ]
         for i in range(count):
-            m.d.comb += write_levels.data[i].level.eq(
-                Mux(s5_commit, refill_levels[i].as_value(), s5.level.as_value())
+            m.d.comb += write_levels.data[i].eq(
+                Mux(s5_commit, refill_slots[i].as_value(), s5.slot.as_value())
             )
 
-        # Stages 1 and 2: rows come out of memory, and it is known for either side whether the last
-        # change was of it, and the one before.
-        s2_levels = held(self._levels, "s2_asks_levels")
-        s2_row = held(self._row, "s2_asks_row")
-        s3_levels = [held(self._levels, f"s3_{name}_levels") for name in ("asks", "bids")]
-        s3_rows = [held(self._row, f"s3_{name}_row") for name in ("asks", "bids")]
-        read_out = Cat(padded.level for padded in read_levels.data)
-        m.d.sync += [
-            s2_levels.eq(read_out),
-            s2_row.eq(read_row.data),
-            s3_levels[0].eq(s2_levels),
-            s3_rows[0].eq(s2_row),
-            s3_levels[1].eq(read_out),
-            s3_rows[1].eq(read_row.data),
-        ]
+        # Stages 1 and 2: rows come out of memory, and in each stage are given the last change if it
+        # is theirs. Whether it will be is known a cycle before.
         s4_valid = Signal()
         s4_symbol = held(symbol_shape, "s4_symbol")
         s4_is_buy = held(1, "s4_is_buy")
-        s3_newest = held(2, "s3_newest")
-        s3_newer = held(2, "s3_newer")
-        s4_same = s4_symbol == s2_symbol
-        s5_same = s5_known & (s5.symbol_index == s2_symbol)
-        s6_same = s6_known & (s6.symbol_index == s2_symbol)
-        for is_buy in (0, 1):
-            from_s4 = s4_same & (s4_is_buy == is_buy)
-            from_s5 = s5_same & (s5.is_buy == is_buy)
-            from_s6 = s6_same & (s6.is_buy == is_buy)
-            m.d.sync += [
-                s3_newest[is_buy].eq(Mux(s4_valid, from_s4, from_s5)),
-                s3_newer[is_buy].eq(Mux(s4_valid, from_s5, from_s6)),
+
+        def is_next_s5(symbol):
+            """Return whether the last change will be of a symbol's asks, of its bids."""
+            last_symbol = Mux(s4_valid, s4_symbol, s5.symbol_index)
+            last_is_buy = Mux(s4_valid, s4_is_buy, s5.is_buy)
+            is_same = last_symbol == symbol
+            return Cat(is_same & ~last_is_buy, is_same & last_is_buy)
+
+        def given(is_theirs, slots, row):
+            """Return slots and what is known of them, with the last change."""
+            new_slots = [
+                Mux(is_theirs & s5.slots[i], s5.slot.as_value(), slots[i].as_value())
+                for i in range(count)
             ]
+            return Cat(new_slots), Mux(is_theirs, s5_row.as_value(), row.as_value())
+
+        s1_theirs, s2_theirs, s3_theirs = (held(2, f"s{n}_theirs") for n in (1, 2, 3))
+        s2_slots = held(self._slots, "s2_asks_slots")
+        s2_row = held(self._row, "s2_asks_row")
+        s3_slots = [held(self._slots, f"s3_{name}_slots") for name in ("asks", "bids")]
+        s3_rows = [held(self._row, f"s3_{name}_row") for name in ("asks", "bids")]
+        m.d.sync += [
+            s1_theirs.eq(is_next_s5(self.i_fetch.payload)),
+            s2_theirs.eq(is_next_s5(s1_symbol)),
+            s3_theirs.eq(is_next_s5(s2_symbol)),
+        ]
+        for slots, row, values in (
+            (s2_slots, s2_row, given(s1_theirs[0], read_levels.data, read_row.data)),
+            (s3_slots[0], s3_rows[0], given(s2_theirs[0], s2_slots, s2_row)),
+            (s3_slots[1], s3_rows[1], given(s2_theirs[1], read_levels.data, read_row.data)),
+        ):
+            m.d.sync += [slots.eq(values[0]), row.eq(values[1])]
 
         # Stage 3: the price is compared with every level that may be in the row, at once.
         asked = self.i_change.payload
-        s4_levels = held(self._levels, "s4_levels")
+        s4_levels = held(data.ArrayLayout(LEVEL, count), "s4_levels")
         s4_flags = held(self._flags, "s4_flags")
         s4_row = held(self._row, "s4_row")
         s4_other = held(self._top, "s4_other")
@@ -269,33 +274,27 @@ class Levels(wiring.Component):
         s4_refill_flags = held(self._flags, "s4_refill_flags")
         s4_refill_effect = held(_EFFECT, "s4_refill_effect")
         is_buy = asked.is_buy
-        newest = Mux(is_buy, s3_newest[1], s3_newest[0])
-        newer = Mux(is_buy, s3_newer[1], s3_newer[0])
-        flags_s5 = _compare(s5.level, asked.price, s5.is_buy)
-        flags_s6 = _compare(s6.level, asked.price, s6.is_buy)
+        own_is_s5 = Mux(is_buy, s3_theirs[1], s3_theirs[0])
+        other_is_s5 = Mux(is_buy, s3_theirs[0], s3_theirs[1])
+        s5_flags = _compare(s5.slot, asked.price, s5.is_buy)
         for i in range(count):
-            in_s5 = newest & s5.slots[i]
-            in_s6 = newer & s6.slots[i] & ~in_s5
-            in_memory = ~in_s5 & ~in_s6
-            picks = [~is_buy & in_memory, is_buy & in_memory, in_s5, in_s6]
-            places = [s3_levels[0][i], s3_levels[1][i], s5.level, s6.level]
-            flags = [
-                _compare(s3_levels[0][i], asked.price, asks),
-                _compare(s3_levels[1][i], asked.price, bids),
-                flags_s5,
-                flags_s6,
-            ]
-            m.d.sync += s4_levels[i].eq(_select(picks, places))
-            refill_flags = _compare(refill_levels[i], asked.price, is_buy)
+            in_s5 = own_is_s5 & s5.slots[i]
+            ask, bid = s3_slots[0][i], s3_slots[1][i]
+            m.d.sync += s4_levels[i].eq(
+                Mux(in_s5, s5.slot.level.as_value(), Mux(is_buy, bid.level, ask.level))
+            )
+            flags = Mux(
+                in_s5,
+                s5_flags,
+                Mux(is_buy, _compare(bid, asked.price, bids), _compare(ask, asked.price, asks)),
+            )
+            refill_flags = _compare(refill_slots[i], asked.price, is_buy)
             for name, flag, refill_flag in zip(
-                self._flags.members, _select(picks, flags), refill_flags, strict=True
+                self._flags.members, flags, refill_flags, strict=True
             ):
                 m.d.sync += [s4_flags[name][i].eq(flag), s4_refill_flags[name][i].eq(refill_flag)]
         own = Mux(is_buy, s3_rows[1].as_value(), s3_rows[0].as_value())
         other = Mux(is_buy, s3_rows[0].top.as_value(), s3_rows[1].top.as_value())
-        other_newest = Mux(is_buy, s3_newest[0], s3_newest[1])
-        other_newer = Mux(is_buy, s3_newer[0], s3_newer[1])
-        s5_row, s6_row = Cat(s5.tally, s5_top), Cat(s6.tally, s6_top)
         m.d.sync += [
             s4_valid.eq(self.i_change.valid & (asked.live | ~asked.refill)),
             s4_refill.eq(self.i_change.valid & asked.refill),
@@ -304,14 +303,8 @@ class Levels(wiring.Component):
             s4_commit.eq(asked.commit),
             s4_refresh.eq(asked.refresh),
             s4_chained.eq(asked.chained),
-            s4_row.eq(Mux(newest, s5_row, Mux(newer, s6_row, own))),
-            s4_other.eq(
-                Mux(
-                    other_newest,
-                    s5_top.as_value(),
-                    Mux(other_newer, s6_top.as_value(), other),
-                )
-            ),
+            s4_row.eq(Mux(own_is_s5, s5_row.as_value(), own)),
+            s4_other.eq(Mux(other_is_s5, s5_top.as_value(), other)),
         ]
         for effect, wanted in ((s4_effect, asked.live), (s4_refill_effect, asked.refill)):
             m.d.sync += [
@@ -331,6 +324,7 @@ class Levels(wiring.Component):
         s5_overflow = held(1, "s5_overflow")
         refill_overflow = Signal()
         new = self._update(m, "row", s4_levels, s4_flags, s4_row.tally, s4_effect)
+        refill_levels = [slot.level for slot in refill_slots]
         refill = self._update(
             m, "refill", refill_levels, s4_refill_flags, refill_tally, s4_refill_effect
         )
@@ -344,11 +338,11 @@ class Levels(wiring.Component):
         m.d.sync += [s5_valid.eq(s4_valid), s5_commit.eq(s4_valid & s4_commit)]
         with m.If(s4_valid):
             m.d.sync += [
-                s5_known.eq(1),
                 s5.symbol_index.eq(s4_symbol),
                 s5.is_buy.eq(s4_is_buy),
                 s5.slots.eq(new.slots),
-                s5.level.eq(new.level),
+                s5.slot.level.eq(new.level),
+                s5.slot.live.eq(new.stays),
                 s5.tally.eq(Mux(s4_commit, refill_tally.as_value(), new.tally.as_value())),
                 s5_best_is_new.eq(at_best & new.stays),
                 s5_best.eq(
@@ -360,14 +354,11 @@ class Levels(wiring.Component):
                 ),
                 s5_other.eq(s4_other),
                 s5_overflow.eq(new.overflow | (s4_refresh & refill_overflow)),
-                s6.eq(s5),
-                s6_top.eq(s5_top),
-                s6_known.eq(s5_known),
             ]
             with m.If(~s4_chained):
                 m.d.sync += s5_before.eq(s4_row.top)
             with m.If(s4_commit):
-                m.d.sync += [s5.slots.eq(0), s6_known.eq(0)]
+                m.d.sync += s5.slots.eq(0)
         with m.If(s4_refill):
             m.d.sync += [
                 refill_tally.eq(refill.tally),
@@ -375,16 +366,19 @@ class Levels(wiring.Component):
             ]
             for i in range(count):
                 with m.If(refill.slots[i]):
-                    m.d.sync += refill_levels[i].eq(refill.level)
+                    m.d.sync += [
+                        refill_slots[i].level.eq(refill.level),
+                        refill_slots[i].live.eq(refill.stays),
+                    ]
         with m.If(s5_commit):
-            m.d.sync += [refill_levels.eq(0), refill_tally.eq(0)]
+            m.d.sync += [refill_slots.eq(0), refill_tally.eq(0)]
         with m.If(s4_valid & s4_refresh):
             m.d.sync += refill_overflow.eq(0)
 
         # Stage 5: the row is written, and the best levels go out.
         out = self.o.payload
         m.d.comb += [
-            s5_top.best.eq(Mux(s5_best_is_new, s5.level.as_value(), s5_best.as_value())),
+            s5_top.best.eq(Mux(s5_best_is_new, s5.slot.level.as_value(), s5_best.as_value())),
             s5_top.exact.eq((s5.tally.used != 0) | (s5.tally.beyond == 0)),
             self.o.valid.eq(s5_valid),
             out.symbol_index.eq(s5.symbol_index),
@@ -475,9 +469,9 @@ _EFFECT = data.StructLayout({"price": 32, "adds": 1, "take": 1, "order": 1, "add
 """What a change does to a row; but for the price all zero where the row takes no part."""
 
 
-def _compare(level, price, is_buy):
-    """Return whether a level is live, has a price, is ahead of it; has it with one order."""
-    live = level.orders.any()
+def _compare(slot, price, is_buy):
+    """Return whether a slot's level is live, has a price, is ahead of it; has it with one order."""
+    level, live = slot.level, slot.live
     equal = live & (level.price == price)
     # Below, or of a buy not above: the bit before decides where prices are equal.
     below = Cat(~is_buy, level.price) < Cat(Const(1, 1), price)
