@@ -85,9 +85,10 @@ class Levels(wiring.Component):
     beyond. So the best level is right until the row is empty while something is beyond: then the
     side is not exact, until it is wholly empty or refilled.
 
-    Levels do not move within their row: each has a rank, 0 for the best. So a change writes one
-    slot and the ranks, and that is also all that rows on their way out of memory must be given of
-    a change that memory did not show them.
+    Levels do not move within their row: each slot has a rank, 0 for that of the best level, and
+    those without a level have the last ones. So a change writes one slot and the ranks, and that is
+    also all that rows on their way out of memory must be given of a change that memory did not show
+    them.
 
     The refill row is one more row by the same rule, of no symbol. Who feeds it every order of a
     side once, and what becomes of an order after it was fed, has the side's row in it, and commits.
@@ -147,10 +148,15 @@ class Levels(wiring.Component):
         self._tally = data.StructLayout(tally)
         self._top = data.StructLayout({"best": LEVEL, "exact": 1})
         self._row = data.StructLayout({"tally": self._tally, "top": self._top})
-        # What the levels of a row are beside a price; ``last`` has but one order.
+        # The tally of an empty row.
+        self._empty = {"ranks": list(range(level_count))}
+        # What the levels of a row are beside a price; ``single`` has but one order.
         self._flags = data.StructLayout(
-            dict.fromkeys(("live", "equal", "ahead", "last"), level_count)
+            dict.fromkeys(("equal", "ahead", "behind", "single"), level_count)
         )
+        # What a tally says of the slots: where a new level comes, and which is the ``next`` best
+        # one; and whether a new level may be the last one.
+        self._places = data.StructLayout({"target": level_count, "next": level_count, "open": 1})
 
     def elaborate(self, platform):
         m = Module()
@@ -170,15 +176,16 @@ class Levels(wiring.Component):
         def held(shape, name):
             return Signal(shape, name=name, reset_less=True)
 
-        # The last change. Zero after reset, for the sweep: then it is right for the row it names.
-        s5 = Signal(written_shape)
+        # The last change. After reset it is an empty row, for the sweep, and right for the one that
+        # it names.
+        s5 = Signal(written_shape, init={"tally": self._empty})
         s5_valid = Signal()
         s5_top = Signal(self._top)
         s5_row = Signal(self._row)
         s5_commit = Signal()
         m.d.comb += [s5_row.tally.eq(s5.tally), s5_row.top.eq(s5_top)]
         refill_slots = Signal(self._slots)
-        refill_tally = Signal(self._tally)
+        refill_tally = Signal(self._tally, init=self._empty)
 
         # The sweep that empties every row after reset.
         sweeping = Signal(init=1)
@@ -264,6 +271,7 @@ class Levels(wiring.Component):
         asked = self.i_change.payload
         s4_levels = held(data.ArrayLayout(LEVEL, count), "s4_levels")
         s4_flags = held(self._flags, "s4_flags")
+        s4_places = held(self._places, "s4_places")
         s4_row = held(self._row, "s4_row")
         s4_other = held(self._top, "s4_other")
         s4_effect = held(_EFFECT, "s4_effect")
@@ -272,29 +280,34 @@ class Levels(wiring.Component):
         s4_chained = held(1, "s4_chained")
         s4_refill = Signal()
         s4_refill_flags = held(self._flags, "s4_refill_flags")
+        s4_refill_places = held(self._places, "s4_refill_places")
         s4_refill_effect = held(_EFFECT, "s4_refill_effect")
         is_buy = asked.is_buy
         own_is_s5 = Mux(is_buy, s3_theirs[1], s3_theirs[0])
         other_is_s5 = Mux(is_buy, s3_theirs[0], s3_theirs[1])
-        s5_flags = _compare(s5.slot, asked.price, s5.is_buy)
+        s5_flags = _compare(m, "s5", s5.slot, asked.price, s5.is_buy)
         for i in range(count):
             in_s5 = own_is_s5 & s5.slots[i]
             ask, bid = s3_slots[0][i], s3_slots[1][i]
+            ask_flags = _compare(m, f"s3_ask_{i}", ask, asked.price, asks)
+            bid_flags = _compare(m, f"s3_bid_{i}", bid, asked.price, bids)
+            refill_flags = _compare(m, f"s3_refill_{i}", refill_slots[i], asked.price, is_buy)
             m.d.sync += s4_levels[i].eq(
                 Mux(in_s5, s5.slot.level.as_value(), Mux(is_buy, bid.level, ask.level))
             )
-            flags = Mux(
-                in_s5,
-                s5_flags,
-                Mux(is_buy, _compare(bid, asked.price, bids), _compare(ask, asked.price, asks)),
-            )
-            refill_flags = _compare(refill_slots[i], asked.price, is_buy)
-            for name, flag, refill_flag in zip(
-                self._flags.members, flags, refill_flags, strict=True
-            ):
-                m.d.sync += [s4_flags[name][i].eq(flag), s4_refill_flags[name][i].eq(refill_flag)]
+            for name in self._flags.members:
+                flag = Mux(in_s5, s5_flags[name], Mux(is_buy, bid_flags[name], ask_flags[name]))
+                m.d.sync += [
+                    s4_flags[name][i].eq(flag),
+                    s4_refill_flags[name][i].eq(refill_flags[name]),
+                ]
         own = Mux(is_buy, s3_rows[1].as_value(), s3_rows[0].as_value())
         other = Mux(is_buy, s3_rows[0].top.as_value(), s3_rows[1].top.as_value())
+        rank = Mux(asked.refresh, 0, 1)
+        own_places, s5_places = (
+            Mux(is_buy, *(self._places_of(row.tally, rank) for row in reversed(s3_rows))),
+            self._places_of(s5.tally, rank),
+        )
         m.d.sync += [
             s4_valid.eq(self.i_change.valid & (asked.live | ~asked.refill)),
             s4_refill.eq(self.i_change.valid & asked.refill),
@@ -304,6 +317,8 @@ class Levels(wiring.Component):
             s4_refresh.eq(asked.refresh),
             s4_chained.eq(asked.chained),
             s4_row.eq(Mux(own_is_s5, s5_row.as_value(), own)),
+            s4_places.eq(Mux(own_is_s5, s5_places, own_places)),
+            s4_refill_places.eq(self._places_of(refill_tally, 0)),
             s4_other.eq(Mux(other_is_s5, s5_top.as_value(), other)),
         ]
         for effect, wanted in ((s4_effect, asked.live), (s4_refill_effect, asked.refill)):
@@ -323,17 +338,19 @@ class Levels(wiring.Component):
         s5_before = held(self._top, "s5_before")
         s5_overflow = held(1, "s5_overflow")
         refill_overflow = Signal()
-        new = self._update(m, "row", s4_levels, s4_flags, s4_row.tally, s4_effect)
+        new = self._update(m, "row", s4_levels, s4_flags, s4_places, s4_row.tally, s4_effect)
         refill_levels = [slot.level for slot in refill_slots]
         refill = self._update(
-            m, "refill", refill_levels, s4_refill_flags, refill_tally, s4_refill_effect
+            m,
+            "refill",
+            refill_levels,
+            s4_refill_flags,
+            s4_refill_places,
+            refill_tally,
+            s4_refill_effect,
         )
         # The level that is the best one when the best one leaves, or that is the best one now.
-        rank = Mux(s4_refresh, 0, 1)
-        after_best = _select(
-            [s4_flags.live[i] & (s4_row.tally.ranks[i] == rank) for i in range(count)],
-            s4_levels,
-        )
+        after_best = _select(s4_places.next, s4_levels)
         at_best = ~s4_flags.ahead.any()
         m.d.sync += [s5_valid.eq(s4_valid), s5_commit.eq(s4_valid & s4_commit)]
         with m.If(s4_valid):
@@ -371,7 +388,7 @@ class Levels(wiring.Component):
                         refill_slots[i].live.eq(refill.stays),
                     ]
         with m.If(s5_commit):
-            m.d.sync += [refill_slots.eq(0), refill_tally.eq(0)]
+            m.d.sync += [refill_slots.eq(0), refill_tally.eq(self._tally.const(self._empty))]
         with m.If(s4_valid & s4_refresh):
             m.d.sync += refill_overflow.eq(0)
 
@@ -392,7 +409,17 @@ class Levels(wiring.Component):
             m.d.comb += [out[which].eq(top.best), out[f"{which}_exact"].eq(top.exact)]
         return m
 
-    def _update(self, m, name, levels, flags, tally, effect):
+    def _places_of(self, tally, rank):
+        """Return what a tally says of the slots, ``next`` being the one of a rank."""
+        ranks = tally.ranks
+        return Cat(
+            *(ranks[i] == self.level_count - 1 for i in range(self.level_count)),
+            *(ranks[i] == rank for i in range(self.level_count)),
+            # Behind the last level there is a place only while nothing is beyond.
+            ~tally.used[-1] & ~tally.beyond.any(),
+        )
+
+    def _update(self, m, name, levels, flags, places, tally, effect):
         """Return what a change does to a row.
 
         That is one level and where it goes, what is known of the row then, whether the level is
@@ -422,21 +449,15 @@ class Levels(wiring.Component):
         total = Cat(1, known.quantity) + Cat(effect.take, effect.addend)
         # One order more or less, or none.
         orders = Cat(effect.order, (effect.order & effect.take).replicate(COUNT_BITS - 1))
-        worst = [tally.ranks[i] == count - 1 for i in range(count)]
-        pushed = data.View(LEVEL, _select(worst, levels)).orders
-        free = ~flags.live & (flags.live + 1)
-        nothing_beyond = tally.beyond == 0
+        # The level that is pushed out; while the row has room its slot is empty.
+        pushed = data.View(LEVEL, _select(places.target, levels)).orders
         m.d.comb += [
             found.eq(flags.equal.any()),
-            new.dies.eq(effect.take & effect.order & flags.last.any()),
+            new.dies.eq(effect.take & effect.order & flags.single.any()),
             new.stays.eq(insert | (found & ~new.dies)),
-            # Behind the last level there is a place only while nothing is beyond.
-            insert.eq(
-                effect.adds
-                & ~found
-                & ((flags.live & ~flags.ahead).any() | (nothing_beyond & ~full))
-            ),
-            new.level.price.eq(effect.price),
+            insert.eq(effect.adds & ~found & (flags.behind.any() | places.open)),
+            # An empty slot is all zero.
+            new.level.price.eq(Mux(new.dies, 0, effect.price)),
             new.level.quantity.eq(total[1:33]),
             new.level.orders.eq((known.orders + orders)[:COUNT_BITS]),
             new.overflow.eq(found & effect.adds & total[33]),
@@ -445,23 +466,21 @@ class Levels(wiring.Component):
         with m.If(found):
             m.d.comb += new.tally.beyond.eq(tally.beyond)
         with m.Elif(insert):
-            # The last level is pushed out; there is none while the row has room.
             m.d.comb += new.tally.beyond.eq(tally.beyond + pushed)
         with m.Else():
             m.d.comb += new.tally.beyond.eq(tally.beyond + orders)
         new_rank = sum(flags.ahead[i] for i in range(count))
         for i in range(count):
-            # Where a level comes: the place of the worst one, or the first that is free.
-            target = Mux(full, worst[i], free[i])
-            moved = Mux(effect.take, tally.ranks[i] - 1, tally.ranks[i] + 1)
-            rank_bits = len(tally.ranks[i])
-            m.d.comb += new.slots[i].eq(flags.equal[i] | (insert & target))
-            with m.If(insert & target):
-                m.d.comb += new.tally.ranks[i].eq(new_rank[:rank_bits])
+            rank = tally.ranks[i]
+            m.d.comb += new.slots[i].eq(flags.equal[i] | (insert & places.target[i]))
+            with m.If(insert & places.target[i]):
+                m.d.comb += new.tally.ranks[i].eq(new_rank[: len(rank)])
+            with m.Elif(new.dies & flags.equal[i]):
+                m.d.comb += new.tally.ranks[i].eq(count - 1)
             with m.Elif((insert | new.dies) & ~flags.ahead[i]):
-                m.d.comb += new.tally.ranks[i].eq(moved[:rank_bits])
+                m.d.comb += new.tally.ranks[i].eq(Mux(effect.take, rank - 1, rank + 1))
             with m.Else():
-                m.d.comb += new.tally.ranks[i].eq(tally.ranks[i])
+                m.d.comb += new.tally.ranks[i].eq(rank)
         return new
 
 
@@ -469,13 +488,26 @@ _EFFECT = data.StructLayout({"price": 32, "adds": 1, "take": 1, "order": 1, "add
 """What a change does to a row; but for the price all zero where the row takes no part."""
 
 
-def _compare(slot, price, is_buy):
-    """Return whether a slot's level is live, has a price, is ahead of it; has it with one order."""
-    level, live = slot.level, slot.live
-    equal = live & (level.price == price)
-    # Below, or of a buy not above: the bit before decides where prices are equal.
-    below = Cat(~is_buy, level.price) < Cat(Const(1, 1), price)
-    return Cat(live, equal, live & (below ^ is_buy), equal & (level.orders == 1))
+def _compare(m, name, slot, price, is_buy):
+    """Return what a slot's level is beside a price, by the names of the flags.
+
+    They are kept as they are: mixed into what selects among them they would be slower.
+    """
+    price_equal = Signal(name=f"{name}_equal", attrs={"keep": True})
+    price_below = Signal(name=f"{name}_below", attrs={"keep": True})
+    m.d.comb += [
+        price_equal.eq(slot.level.price == price),
+        # Below, or of a buy not above: the bit before decides where prices are equal.
+        price_below.eq(Cat(~is_buy, slot.level.price) < Cat(Const(1, 1), price)),
+    ]
+    equal = slot.live & price_equal
+    ahead = price_below ^ is_buy
+    return {
+        "equal": equal,
+        "ahead": slot.live & ahead,
+        "behind": slot.live & ~ahead,
+        "single": equal & (slot.level.orders == 1),
+    }
 
 
 def _select(one_hot, values):
