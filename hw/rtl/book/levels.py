@@ -184,6 +184,8 @@ class Levels(wiring.Component):
         s5_row = Signal(self._row)
         s5_commit = Signal()
         m.d.comb += [s5_row.tally.eq(s5.tally), s5_row.top.eq(s5_top)]
+        s5_refill = held(_SLOT, "s5_refill")
+        s5_refill_slots = Signal(count)
         refill_slots = Signal(self._slots)
         refill_tally = Signal(self._tally, init=self._empty)
 
@@ -196,15 +198,19 @@ class Levels(wiring.Component):
             with m.If(sweep_address.all()):
                 m.d.sync += sweeping.eq(0)
 
-        # Stages 0 and 1: asks are read, then bids. Stage 5: a row is written.
-        m.submodules.levels = levels = Memory(
-            shape=self._slots, depth=2 * self.symbol_count, init=[]
-        )
-        m.submodules.rows = rows = Memory(shape=self._row, depth=2 * self.symbol_count, init=[])
-        read_levels = levels.read_port()
+        # Stages 0 and 1: asks are read, then bids. Stage 5: a row is written. What is read while it
+        # is written is replaced behind the memory. Without the attribute, which the tools take only
+        # where the register stands outside of the memory, they would add a bypass of their own.
+        place = {"depth": 2 * self.symbol_count, "init": [], "attrs": {"no_rw_check": True}}
+        m.submodules.levels = levels = Memory(shape=self._slots, **place)
+        m.submodules.rows = rows = Memory(shape=self._row, **place)
+        read_levels = levels.read_port(domain="comb")
         write_levels = levels.write_port(granularity=1)
-        read_row = rows.read_port()
+        read_row = rows.read_port(domain="comb")
         write_row = rows.write_port()
+        read_slots = held(self._slots, "read_slots")
+        read_known = held(self._row, "read_known")
+        m.d.sync += [read_slots.eq(read_levels.data), read_known.eq(read_row.data)]
         s1_symbol = held(symbol_shape, "s1_symbol")
         s2_symbol = held(symbol_shape, "s2_symbol")
         asks, bids = Const(0, 1), Const(1, 1)
@@ -261,9 +267,9 @@ class Levels(wiring.Component):
             s3_theirs.eq(is_next_s5(s2_symbol)),
         ]
         for slots, row, values in (
-            (s2_slots, s2_row, given(s1_theirs[0], read_levels.data, read_row.data)),
+            (s2_slots, s2_row, given(s1_theirs[0], read_slots, read_known)),
             (s3_slots[0], s3_rows[0], given(s2_theirs[0], s2_slots, s2_row)),
-            (s3_slots[1], s3_rows[1], given(s2_theirs[1], read_levels.data, read_row.data)),
+            (s3_slots[1], s3_rows[1], given(s2_theirs[1], read_slots, read_known)),
         ):
             m.d.sync += [slots.eq(values[0]), row.eq(values[1])]
 
@@ -286,6 +292,7 @@ class Levels(wiring.Component):
         own_is_s5 = Mux(is_buy, s3_theirs[1], s3_theirs[0])
         other_is_s5 = Mux(is_buy, s3_theirs[0], s3_theirs[1])
         s5_flags = _compare(m, "s5", s5.slot, asked.price, s5.is_buy)
+        s5_refill_flags = _compare(m, "s5_refill", s5_refill, asked.price, is_buy)
         for i in range(count):
             in_s5 = own_is_s5 & s5.slots[i]
             ask, bid = s3_slots[0][i], s3_slots[1][i]
@@ -297,10 +304,8 @@ class Levels(wiring.Component):
             )
             for name in self._flags.members:
                 flag = Mux(in_s5, s5_flags[name], Mux(is_buy, bid_flags[name], ask_flags[name]))
-                m.d.sync += [
-                    s4_flags[name][i].eq(flag),
-                    s4_refill_flags[name][i].eq(refill_flags[name]),
-                ]
+                refill_flag = Mux(s5_refill_slots[i], s5_refill_flags[name], refill_flags[name])
+                m.d.sync += [s4_flags[name][i].eq(flag), s4_refill_flags[name][i].eq(refill_flag)]
         own = Mux(is_buy, s3_rows[1].as_value(), s3_rows[0].as_value())
         other = Mux(is_buy, s3_rows[0].top.as_value(), s3_rows[1].top.as_value())
         rank = Mux(asked.refresh, 0, 1)
@@ -376,17 +381,20 @@ class Levels(wiring.Component):
                 m.d.sync += s5_before.eq(s4_row.top)
             with m.If(s4_commit):
                 m.d.sync += s5.slots.eq(0)
+        # A slot of the refill row is written a cycle later than the rest, as rows in memory are.
+        m.d.sync += [
+            s5_refill.level.eq(refill.level),
+            s5_refill.live.eq(refill.stays),
+            s5_refill_slots.eq(refill.slots & s4_refill.replicate(count)),
+        ]
+        for i in range(count):
+            with m.If(s5_refill_slots[i]):
+                m.d.sync += refill_slots[i].eq(s5_refill)
         with m.If(s4_refill):
             m.d.sync += [
                 refill_tally.eq(refill.tally),
                 refill_overflow.eq(refill_overflow | refill.overflow),
             ]
-            for i in range(count):
-                with m.If(refill.slots[i]):
-                    m.d.sync += [
-                        refill_slots[i].level.eq(refill.level),
-                        refill_slots[i].live.eq(refill.stays),
-                    ]
         with m.If(s5_commit):
             m.d.sync += [refill_slots.eq(0), refill_tally.eq(self._tally.const(self._empty))]
         with m.If(s4_valid & s4_refresh):
