@@ -184,10 +184,9 @@ class Levels(wiring.Component):
         s5_row = Signal(self._row)
         s5_commit = Signal()
         m.d.comb += [s5_row.tally.eq(s5.tally), s5_row.top.eq(s5_top)]
-        s5_refill = held(_SLOT, "s5_refill")
-        s5_refill_slots = Signal(count)
         refill_slots = Signal(self._slots)
         refill_tally = Signal(self._tally, init=self._empty)
+        refill_overflow = Signal()
 
         # The sweep that empties every row after reset.
         sweeping = Signal(init=1)
@@ -285,27 +284,22 @@ class Levels(wiring.Component):
         s4_refresh = held(1, "s4_refresh")
         s4_chained = held(1, "s4_chained")
         s4_refill = Signal()
-        s4_refill_flags = held(self._flags, "s4_refill_flags")
-        s4_refill_places = held(self._places, "s4_refill_places")
         s4_refill_effect = held(_EFFECT, "s4_refill_effect")
         is_buy = asked.is_buy
         own_is_s5 = Mux(is_buy, s3_theirs[1], s3_theirs[0])
         other_is_s5 = Mux(is_buy, s3_theirs[0], s3_theirs[1])
         s5_flags = _compare(m, "s5", s5.slot, asked.price, s5.is_buy)
-        s5_refill_flags = _compare(m, "s5_refill", s5_refill, asked.price, is_buy)
         for i in range(count):
             in_s5 = own_is_s5 & s5.slots[i]
             ask, bid = s3_slots[0][i], s3_slots[1][i]
             ask_flags = _compare(m, f"s3_ask_{i}", ask, asked.price, asks)
             bid_flags = _compare(m, f"s3_bid_{i}", bid, asked.price, bids)
-            refill_flags = _compare(m, f"s3_refill_{i}", refill_slots[i], asked.price, is_buy)
             m.d.sync += s4_levels[i].eq(
                 Mux(in_s5, s5.slot.level.as_value(), Mux(is_buy, bid.level, ask.level))
             )
             for name in self._flags.members:
                 flag = Mux(in_s5, s5_flags[name], Mux(is_buy, bid_flags[name], ask_flags[name]))
-                refill_flag = Mux(s5_refill_slots[i], s5_refill_flags[name], refill_flags[name])
-                m.d.sync += [s4_flags[name][i].eq(flag), s4_refill_flags[name][i].eq(refill_flag)]
+                m.d.sync += s4_flags[name][i].eq(flag)
         own = Mux(is_buy, s3_rows[1].as_value(), s3_rows[0].as_value())
         other = Mux(is_buy, s3_rows[0].top.as_value(), s3_rows[1].top.as_value())
         rank = Mux(asked.refresh, 0, 1)
@@ -323,7 +317,6 @@ class Levels(wiring.Component):
             s4_chained.eq(asked.chained),
             s4_row.eq(Mux(own_is_s5, s5_row.as_value(), own)),
             s4_places.eq(Mux(own_is_s5, s5_places, own_places)),
-            s4_refill_places.eq(self._places_of(refill_tally, 0)),
             s4_other.eq(Mux(other_is_s5, s5_top.as_value(), other)),
         ]
         for effect, wanted in ((s4_effect, asked.live), (s4_refill_effect, asked.refill)):
@@ -336,24 +329,14 @@ class Levels(wiring.Component):
                 effect.addend.eq((asked.shares ^ asked.take.replicate(32)) & wanted.replicate(32)),
             ]
 
-        # Stage 4: the row and the refill row are updated.
+        # Stage 4: the row is updated.
         s5_best_is_new = Signal()
         s5_best = Signal(LEVEL)
         s5_other = held(self._top, "s5_other")
         s5_before = held(self._top, "s5_before")
         s5_overflow = held(1, "s5_overflow")
-        refill_overflow = Signal()
+        committed_overflow = held(1, "committed_overflow")
         new = self._update(m, "row", s4_levels, s4_flags, s4_places, s4_row.tally, s4_effect)
-        refill_levels = [slot.level for slot in refill_slots]
-        refill = self._update(
-            m,
-            "refill",
-            refill_levels,
-            s4_refill_flags,
-            s4_refill_places,
-            refill_tally,
-            s4_refill_effect,
-        )
         # The level that is the best one when the best one leaves, or that is the best one now.
         after_best = _select(s4_places.next, s4_levels)
         at_best = ~s4_flags.ahead.any()
@@ -375,30 +358,14 @@ class Levels(wiring.Component):
                     )
                 ),
                 s5_other.eq(s4_other),
-                s5_overflow.eq(new.overflow | (s4_refresh & refill_overflow)),
+                s5_overflow.eq(new.overflow | (s4_refresh & committed_overflow)),
             ]
             with m.If(~s4_chained):
                 m.d.sync += s5_before.eq(s4_row.top)
             with m.If(s4_commit):
-                m.d.sync += s5.slots.eq(0)
-        # A slot of the refill row is written a cycle later than the rest, as rows in memory are.
-        m.d.sync += [
-            s5_refill.level.eq(refill.level),
-            s5_refill.live.eq(refill.stays),
-            s5_refill_slots.eq(refill.slots & s4_refill.replicate(count)),
-        ]
-        for i in range(count):
-            with m.If(s5_refill_slots[i]):
-                m.d.sync += refill_slots[i].eq(s5_refill)
-        with m.If(s4_refill):
-            m.d.sync += [
-                refill_tally.eq(refill.tally),
-                refill_overflow.eq(refill_overflow | refill.overflow),
-            ]
-        with m.If(s5_commit):
-            m.d.sync += [refill_slots.eq(0), refill_tally.eq(self._tally.const(self._empty))]
-        with m.If(s4_valid & s4_refresh):
-            m.d.sync += refill_overflow.eq(0)
+                m.d.sync += [s5.slots.eq(0), committed_overflow.eq(refill_overflow)]
+        refill_row = (refill_slots, refill_tally, refill_overflow)
+        self._refill(m, s4_refill, s4_is_buy, s4_refill_effect, refill_row, s5_commit)
 
         # Stage 5: the row is written, and the best levels go out.
         out = self.o.payload
@@ -416,6 +383,51 @@ class Levels(wiring.Component):
             top = data.View(self._top, Mux(top_is_own, s5_top.as_value(), s5_other.as_value()))
             m.d.comb += [out[which].eq(top.best), out[f"{which}_exact"].eq(top.exact)]
         return m
+
+    def _refill(self, m, s4_valid, s4_is_buy, s4_effect, row, clear):
+        """Do what a change does to the refill row.
+
+        All is done a cycle later than in rows of symbols, as nothing waits for it: a change is
+        compared in stage 4 and carried out in stage 5, and its slot is written in stage 6.
+        """
+        count = self.level_count
+        slots, tally, overflow = row
+
+        def held(shape, name):
+            return Signal(shape, name=f"refill_{name}", reset_less=True)
+
+        s5_valid = Signal(name="refill_s5_valid")
+        s5_effect = held(_EFFECT, "s5_effect")
+        s5_flags = held(self._flags, "s5_flags")
+        s5_places = held(self._places, "s5_places")
+        s6_slot = held(_SLOT, "s6_slot")
+        s6_slots = Signal(count, name="refill_s6_slots")
+        m.d.sync += [
+            s5_valid.eq(s4_valid),
+            s5_effect.eq(s4_effect),
+            s5_places.eq(self._places_of(tally, 0)),
+        ]
+        s6_flags = _compare(m, "refill_s6", s6_slot, s4_effect.price, s4_is_buy)
+        for i in range(count):
+            flags = _compare(m, f"refill_{i}", slots[i], s4_effect.price, s4_is_buy)
+            for name in self._flags.members:
+                flag = Mux(s6_slots[i], s6_flags[name], flags[name])
+                m.d.sync += s5_flags[name][i].eq(flag)
+        levels = [slot.level for slot in slots]
+        new = self._update(m, "refill", levels, s5_flags, s5_places, tally, s5_effect)
+        m.d.sync += [
+            s6_slot.level.eq(new.level),
+            s6_slot.live.eq(new.stays),
+            s6_slots.eq(new.slots & s5_valid.replicate(count)),
+        ]
+        with m.If(s5_valid):
+            m.d.sync += [tally.eq(new.tally), overflow.eq(overflow | new.overflow)]
+        for i in range(count):
+            with m.If(s6_slots[i]):
+                m.d.sync += slots[i].eq(s6_slot)
+        with m.If(clear):
+            empty = self._tally.const(self._empty)
+            m.d.sync += [slots.eq(0), tally.eq(empty), overflow.eq(0)]
 
     def _places_of(self, tally, rank):
         """Return what a tally says of the slots, ``next`` being the one of a rank."""
