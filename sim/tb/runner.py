@@ -111,7 +111,7 @@ def _environment(folder: Path) -> Iterator[None]:
     os.environ.pop("PYTEST_CURRENT_TEST", None)
     os.environ["AMARANTH_USE_YOSYS"] = "builtin"
     # The wheel leaves this make variable empty, and precompiled headers then are not found.
-    os.environ["MAKEFLAGS"] = "CFG_CXXFLAGS_PCH_I=-include"
+    os.environ["MAKEFLAGS"] = "-j2 CFG_CXXFLAGS_PCH_I=-include"
     os.environ["PATH"] = f"{_TOOL}{os.pathsep}{os.environ['PATH']}"
     os.environ.pop("VERILATOR_ROOT", None)
     try:
