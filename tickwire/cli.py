@@ -107,6 +107,29 @@ def journal(
         journal_command.run(file, as_json)
 
 
+@app.command()
+def hls(
+    kernel: Annotated[str, typer.Argument(help="MODULE:KERNEL, a function under @kernel.")],
+    clock_mhz: Annotated[float, typer.Option(help="Clock it must reach.")] = 156.25,
+    latency_max: Annotated[int | None, typer.Option(help="Most cycles it may take.")] = None,
+    place: Annotated[bool, typer.Option("--place", help="Place and route it, alone.")] = False,
+    verilog: Annotated[Path | None, typer.Option(help="Verilog file to write.")] = None,
+    prove: Annotated[
+        bool, typer.Option("--prove", help="Prove that the pipeline is the kernel.")
+    ] = False,
+) -> None:
+    """Make a pipeline of a kernel and print its schedule.
+
+    Exit code 2 and one line on stderr tell what is wrong with the kernel, or that it is not proven.
+    """
+    with exit_codes():
+        try:
+            from tickwire import hls as hls_command
+        except ImportError as error:
+            raise InputError("tickwire hls", f"needs tickwire[hw]: {error}") from None
+        hls_command.run(kernel, clock_mhz, latency_max, place, verilog, prove)
+
+
 @contextmanager
 def exit_codes() -> Iterator[None]:
     """Turn what a command may meet into an exit code and at most one line on stderr.

@@ -1,0 +1,1 @@
+"""Benchmarks: cycles and area, which are exact, and times as ratios."""
