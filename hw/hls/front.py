@@ -42,11 +42,11 @@ def read(kernel: Kernel[..., Any]) -> Graph:
         raise TypeError(f"kernel must be a function under @kernel, not {kernel!r}")
     graph = Graph()
     function = _Function(kernel, graph, (), _Budget(ITERATIONS_MAX))
-    arguments = {}
+    arguments: dict[str, Value] = {}
     for written in function.source.tree.args.args:
         graph.place = function.source.place(written)
         arguments[written.arg] = _argument(graph, written.arg, kernel.parameters[written.arg])
-    result = function.run(arguments)
+    result = function.run(Path(arguments, function.zero))
     graph.results = dict(zip(names(kernel.result, "result"), _scalars(result), strict=True))
     return graph
 
@@ -99,10 +99,9 @@ class _Function(BuiltIns):
         self.callers = (*callers, kernel)
         self.budget = budget
 
-    def run(self, arguments: dict[str, Value]) -> Value:
-        """Return what the kernel returns."""
+    def run(self, path: Path) -> Value:
+        """Return what the kernel returns; the path has its arguments."""
         tree = self.source.tree
-        path = Path(dict(arguments), self.zero)
         self.block(tree.body, path)
         if not path.is_over or path.result is None:
             raise self.error(tree, "does not return on every path: add a `return` at the end")
@@ -257,8 +256,10 @@ class _Function(BuiltIns):
         """Return a value that a part of the source has, with what a path knows of it."""
         if not isinstance(value, Scalar):
             return value
-        node = path.narrowed(self.graph, value.node)
-        self.graph.written.setdefault(node.number, self.source.place(part))
+        graph = self.at(part)
+        node = path.narrowed(graph, value.node)
+        assert graph.place is not None
+        graph.written.setdefault(node.number, graph.place)
         return Scalar(node, value.fraction, value.is_bool)
 
     def evaluated(self, part: ast.expr, path: Path) -> Value:
@@ -482,7 +483,7 @@ class _Function(BuiltIns):
                 raise self.error(part, "`**` arguments are not in the subset: write each one")
             named[keyword.arg] = self.expression(keyword.value, path)
         if isinstance(item, Kernel):
-            return self.inlined(part, item, values, named)
+            return self.inlined(part, item, values, named, path)
         if isinstance(item, type) and hasattr(item, "_fields"):
             return self.record(part, item, values, named)
         built_in = self.built_in(item)
@@ -508,6 +509,7 @@ class _Function(BuiltIns):
         callee: Kernel[..., Any],
         values: list[Value],
         named: dict[str, Value],
+        path: Path,
     ) -> Value:
         if callee in self.callers:
             raise self.error(part, "a kernel may not call itself: use `for` over a constant range")
@@ -516,7 +518,9 @@ class _Function(BuiltIns):
             name: self.fitted(part, value, callee.parameters[name], f"argument {name}")
             for name, value in arguments.items()
         }
-        return _Function(callee, self.graph, self.callers, self.budget).run(fitting)
+        inner = Path(fitting, self.zero)
+        inner.learn(path)  # What the caller knows of a value holds wherever it is used.
+        return _Function(callee, self.graph, self.callers, self.budget).run(inner)
 
     def record(
         self, part: ast.Call, record: Any, values: list[Value], named: dict[str, Value]

@@ -106,6 +106,28 @@ class Node:
         return f"n{self.number}: {self.op.value} {self.lo}..{self.hi}"
 
 
+@dataclass(frozen=True, eq=False, slots=True)
+class Given:
+    """That a condition holds, or does not, besides what was given ``before``."""
+
+    condition: Node
+    holds: bool
+    before: "Given | None"
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """That a value which was narrowed is in its interval, by what is given."""
+
+    narrowed: Node
+    given: Given | None
+
+    def __str__(self) -> str:
+        node = self.narrowed
+        where = "" if node.place is None else f" at {node.place}: {node.place.source}"
+        return f"{node.lo} to {node.hi}{where}"
+
+
 def bits(lo: int, hi: int) -> int:
     """Return how many bits every value of an interval takes, with the sign where there is one."""
     if lo < 0:
@@ -159,6 +181,8 @@ class Graph:
         What the kernel returns, by name.
     written : dict of int to Place
         By number, the nodes that an expression of the source has for its value, and where.
+    claims : dict of Claim
+        What narrowed values rest on, in the order in which they were made.
     place : Place, optional
         What operations built from now on stand for.
     """
@@ -166,6 +190,7 @@ class Graph:
     nodes: list[Node] = field(default_factory=list)
     results: dict[str, Node] = field(default_factory=dict)
     written: dict[int, Place] = field(default_factory=dict)
+    claims: dict[Claim, None] = field(default_factory=dict)
     place: Place | None = None
     _known: dict[object, Node] = field(default_factory=dict)
 

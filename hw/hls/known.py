@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from hw.hls.ir import Graph, Node, Op
+from hw.hls.ir import Claim, Given, Graph, Node, Op
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +72,8 @@ class Path:
     """Intervals that comparisons have shown, by number of the node."""
     less: dict[tuple[int, int], int] = field(default_factory=dict)
     """By how much at least the first of two nodes is less than the second, by their numbers."""
+    given: Given | None = None
+    """What these runs have found to hold, or not to: all that is known follows from it."""
 
     def copy(self) -> "Path":
         path = Path(dict(self.names), self.returned, self.result)
@@ -81,6 +83,7 @@ class Path:
     def learn(self, other: "Path") -> None:
         """Know what another path knows, and nothing else."""
         self.bounds, self.less = dict(other.bounds), dict(other.less)
+        self.given = other.given
 
     @property
     def is_over(self) -> bool:
@@ -88,16 +91,20 @@ class Path:
 
     def assume(self, graph: Graph, condition: Node, holds: bool) -> None:
         """Note what this path knows of the operands of a condition that holds, or does not."""
+        self.given = Given(condition, holds, self.given)
+        self._conclude(graph, condition, holds)
+
+    def _conclude(self, graph: Graph, condition: Node, holds: bool) -> None:
         operands = condition.operands
         match condition.op:
             case Op.AND | Op.OR:
                 truths = all(operand.lo >= 0 and operand.hi <= 1 for operand in operands)
                 if truths and holds == (condition.op is Op.AND):
                     for operand in operands:
-                        self.assume(graph, operand, holds)
+                        self._conclude(graph, operand, holds)
             case Op.XOR if operands[1].is_const and operands[1].lo == 1:
                 if operands[0].lo >= 0 and operands[0].hi <= 1:
-                    self.assume(graph, operands[0], not holds)
+                    self._conclude(graph, operands[0], not holds)
             case Op.LT | Op.LE:
                 a, b = operands if holds else reversed(operands)
                 strict = int((condition.op is Op.LT) == holds)
@@ -133,6 +140,7 @@ class Path:
             inner = graph.fit(node, *self.bounds[node.number])
             if inner is node:
                 break
+            graph.claims[Claim(inner, self.given)] = None
             node = inner
         return node
 

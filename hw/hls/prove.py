@@ -1,10 +1,11 @@
 """Proves with z3 that a circuit computes a kernel.
 
-Two steps lead from the kernel to the circuit. First, operations that have no hardware were replaced
-by equal ones: each is a lemma on integers, proved for the intervals at hand. Then what was left was
-cut into stages: the circuit's netlist is compared with the dataflow, for all arguments and at the
-bit. In this comparison a product that one multiplier makes is any function of its two factors,
-the same on both sides: what holds for any holds for the product.
+Three steps lead from a kernel's dataflow to the circuit. First, values are narrower under an
+``if``: that they fit follows from its condition, as is proved. Then operations that have no
+hardware were replaced by equal ones: each is a lemma on integers, proved for the intervals at hand.
+Then what was left was cut into stages: the circuit's netlist is compared with the dataflow, for all
+arguments and at the bit. In this comparison a product that one multiplier makes is any function of
+its two factors, the same on both sides: what holds for any holds for the product.
 """
 
 import functools
@@ -18,6 +19,7 @@ import z3
 from amaranth.hdl import Value
 from amaranth.lib import wiring
 
+from hw.hls.claims import first_unproven
 from hw.hls.ir import Graph, Node, Op
 from hw.hls.lower import (
     DIGIT_BITS,
@@ -84,7 +86,8 @@ class Proof:
 
     def __str__(self) -> str:
         if self.verdict is Verdict.PROVEN:
-            lemmas = f" with {self.lemma_count} lemmas" if self.lemma_count else ""
+            plural = "" if self.lemma_count == 1 else "s"
+            lemmas = f" with {self.lemma_count} lemma{plural}" if self.lemma_count else ""
             return f"proven for all arguments{lemmas}, {self.seconds:.1f} s"
         if self.verdict is Verdict.REFUTED:
             return f"REFUTED: {self.counterexample}"
@@ -115,6 +118,9 @@ def prove(plan: Schedule, circuit: wiring.Component, timeout_s: float = TIMEOUT_
         seconds = time.monotonic() - start
         return Proof(verdict, seconds, len(plan.lemmas), **more)  # type: ignore[arg-type]
 
+    claim = first_unproven(plan.claims, timeout_s)
+    if claim is not None:
+        return proof(Verdict.UNPROVEN, reason=f"no proof in {timeout_s:g} s of {claim}")
     for lemma in dict.fromkeys(plan.lemmas):
         if not holds(lemma, deadline - time.monotonic()):
             return proof(Verdict.UNPROVEN, reason=f"no proof of {lemma} in {timeout_s:g} s")

@@ -6,7 +6,7 @@ from typing import Any
 
 from hw.hls.delays import Delays, is_wire
 from hw.hls.front import read
-from hw.hls.ir import Graph, KernelError, Node, Op, Place
+from hw.hls.ir import Claim, Graph, KernelError, Node, Op, Place
 from hw.hls.lower import Lemma, Lowering
 from hw.hls.split import split
 from kernels.types import Kernel
@@ -22,6 +22,8 @@ class Schedule:
     ----------
     kernel : Kernel
         What was scheduled.
+    claims : tuple of Claim
+        What its dataflow rests on, where a condition narrows a value.
     lowered : Graph
         Its dataflow on operations that the card has, each as wide as it comes.
     lemmas : tuple of Lemma
@@ -42,6 +44,7 @@ class Schedule:
     """
 
     kernel: Kernel[..., Any]
+    claims: tuple[Claim, ...]
     lowered: Graph
     lemmas: tuple[Lemma, ...]
     graph: Graph
@@ -141,6 +144,7 @@ def schedule(
     plan.save_registers()
     return Schedule(
         kernel,
+        tuple(source.claims),
         lowered,
         tuple(lowering.lemmas),
         graph,

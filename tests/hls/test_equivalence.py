@@ -10,13 +10,15 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In
 
 from hw.hls import equivalence, prove
+from hw.hls.claims import first_unproven
 from hw.hls.equivalence import Leg, Report, amaranth, check
 from hw.hls.ir import Op
+from hw.hls.known import Path
 from hw.hls.prove import Verdict
 from hw.hls.schedule import schedule
 from hw.hls.stimulus import stimulus
 from hw.hls.to_amaranth import Pipeline
-from kernels.types import S8, U8, U16, U32, U64, Bool, U, kernel, wrap
+from kernels.types import S8, U4, U8, U16, U32, U64, Bool, U, kernel, wrap
 from sim.tb import kernels as tb
 
 SEED = int(os.environ.get("TICKWIRE_SEED", "20200130"))
@@ -260,6 +262,70 @@ def test_wrong_split_is_not_proven():
     wrong = prove.prove(plan, Pipeline(plan))
     assert wrong.verdict is Verdict.UNPROVEN
     assert wrong.reason.startswith("no proof of the split of tests/hls/test_equivalence.py:")
+
+
+@kernel
+def above(a: U8, b: U8) -> U8:
+    return a - b if a > b else 0
+
+
+@kernel
+def narrow(a: U8, b: U8, c: Bool) -> tuple[U8, U4]:
+    if c or b == 0:
+        return 0, 0
+    for limit in range(3, 16, 6):
+        if a <= limit and not b > 20:
+            return limit - a, a
+    return above(a, b), b & 15
+
+
+def test_narrowed_values_are_claims_and_proven():
+    claims = schedule(narrow).claims
+    assert {(claim.narrowed.lo, claim.narrowed.hi) for claim in claims} >= {
+        (0, 3),
+        (0, 9),
+        (2, 255),
+    }
+    assert first_unproven(claims, 10.0) is None
+    plan = schedule(narrow)
+    assert prove.prove(plan, Pipeline(plan)).verdict is Verdict.PROVEN
+
+
+@pytest.mark.parametrize("off_by", [1, 2])
+def test_value_that_is_narrowed_too_far_is_not_proven(off_by, monkeypatch):
+    right = Path._narrow
+
+    def wrong(self, graph, node, lo, hi):
+        right(self, graph, node, lo, hi if hi > 1000 else hi - off_by)
+
+    monkeypatch.setattr(Path, "_narrow", wrong)
+    plan = schedule(above)
+    found = prove.prove(plan, Pipeline(plan))
+    line = above.function.__code__.co_firstlineno + 2
+    assert found.verdict is Verdict.UNPROVEN
+    assert found.reason == (
+        f"no proof in 60 s of 1 to {255 - off_by} at tests/hls/test_equivalence.py:{line}:12: a"
+    )
+
+
+def test_difference_that_is_narrowed_too_far_is_not_proven(monkeypatch):
+    """A strict order is one more than is known."""
+    right = Path._conclude
+
+    def wrong(self, graph, condition, holds):
+        right(self, graph, condition, holds)
+        self.less = {pair: least + 1 for pair, least in self.less.items()}
+
+    monkeypatch.setattr(Path, "_conclude", wrong)
+    plan = schedule(above)
+    found = prove.prove(plan, Pipeline(plan))
+    assert found.verdict is Verdict.UNPROVEN
+    assert found.reason.startswith("no proof in 60 s of 2 to 255 at ")
+
+
+def test_claims_that_are_not_proven_in_time_are_unproven():
+    plan = schedule(narrow)
+    assert first_unproven(plan.claims, 0.0) is plan.claims[0]
 
 
 @kernel
