@@ -47,11 +47,10 @@ class _Terms:
         self.given: dict[Given | None, Term] = {None: z3.BoolVal(True)}
 
     def holds(self, claim: Claim, timeout_s: float) -> bool:
-        node = claim.narrowed
-        value, given = self.number(node), self.all_of(claim.given)
+        value, given = self.number(claim.value), self.all_of(claim.given)
         self.solver.set("timeout", max(1, int(timeout_s * 1000)))
         self.solver.push()
-        self.solver.add(given, z3.Or(value < node.lo, value > node.hi))
+        self.solver.add(given, z3.Or(value < claim.lo, value > claim.hi))
         answer = self.solver.check()
         self.solver.pop()
         return bool(answer == z3.unsat)

@@ -43,6 +43,7 @@ def read(kernel: Kernel[..., Any]) -> Graph:
     graph = Graph()
     function = _Function(kernel, graph, (), _Budget(ITERATIONS_MAX))
     arguments: dict[str, Value] = {}
+    _check_names(kernel, function)
     for written in function.source.tree.args.args:
         graph.place = function.source.place(written)
         arguments[written.arg] = _argument(graph, written.arg, kernel.parameters[written.arg])
@@ -54,6 +55,23 @@ def read(kernel: Kernel[..., Any]) -> Graph:
 def names(kind: KernelType, name: str) -> list[str]:
     """Return the names of a type's scalars."""
     return [leaf for leaf, _ in kind.leaves(name)]
+
+
+def _check_names(kernel: Kernel[..., Any], function: "_Function") -> None:
+    """Refuse scalars whose names are not their own, as ports have them."""
+    taken = {"valid": "the port that tells whether there are arguments"}
+    for written in function.source.tree.args.args:
+        for leaf in names(kernel.parameters[written.arg], written.arg):
+            if leaf in taken:
+                raise function.error(
+                    written, f"would be a second port i_{leaf}, beside {taken[leaf]}: rename it"
+                )
+            taken[leaf] = f"argument {written.arg}"
+    found = names(kernel.result, "result")
+    for leaf in found:
+        if found.count(leaf) > 1:
+            returns = function.source.tree.returns or function.source.tree
+            raise function.error(returns, f"has two ports o_{leaf}: rename a field")
 
 
 def _argument(graph: Graph, name: str, kind: KernelType) -> Value:

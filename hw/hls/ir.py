@@ -117,15 +117,17 @@ class Given:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """That a value which was narrowed is in its interval, by what is given."""
+    """That a value is in an interval, by what is given."""
 
-    narrowed: Node
+    value: Node
+    lo: int
+    hi: int
     given: Given | None
+    place: Place | None = field(compare=False)
 
     def __str__(self) -> str:
-        node = self.narrowed
-        where = "" if node.place is None else f" at {node.place}: {node.place.source}"
-        return f"{node.lo} to {node.hi}{where}"
+        where = "" if self.place is None else f" at {self.place}: {self.place.source}"
+        return f"{self.lo} to {self.hi}{where}"
 
 
 def bits(lo: int, hi: int) -> int:
@@ -182,7 +184,7 @@ class Graph:
     written : dict of int to Place
         By number, the nodes that an expression of the source has for its value, and where.
     claims : dict of Claim
-        What narrowed values rest on, in the order in which they were made.
+        What narrowed values rest on, in the order in which they were narrowed.
     place : Place, optional
         What operations built from now on stand for.
     """
@@ -219,8 +221,6 @@ class Graph:
         lo, hi = _interval(op, operands)
         if within is not None:
             lo, hi = max(lo, within[0]), min(hi, within[1])
-        if lo == hi:
-            return self.const(lo)
         return self._share(op, operands, lo, hi)
 
     def table(self, items: Sequence[int], index: Node) -> Node:
@@ -300,6 +300,8 @@ class Graph:
     def _share(
         self, op: Op, operands: tuple[Node, ...], lo: int, hi: int, table: tuple[int, ...] = ()
     ) -> Node:
+        if lo == hi:  # Whatever it is made of.
+            op, operands, table = Op.CONST, (), ()
         key = (op, *(operand.number for operand in operands), lo, hi, table)
         if key not in self._known:
             self._known[key] = self._add(op, operands, lo, hi, table=table)
@@ -349,7 +351,9 @@ def _interval(op: Op, operands: tuple[Node, ...]) -> tuple[int, int]:
     a, b = operands[0], operands[-1]
     match op:
         case Op.SUB:
-            return a.lo - b.hi, a.hi - b.lo
+            lo = 0 if _is_extreme(b, a, greatest=False) or _is_extreme(a, b, True) else a.lo - b.hi
+            hi = 0 if _is_extreme(a, b, greatest=False) or _is_extreme(b, a, True) else a.hi - b.lo
+            return max(lo, a.lo - b.hi), min(hi, a.hi - b.lo)
         case Op.ADD | Op.ADDC:
             return sum(node.lo for node in operands), sum(node.hi for node in operands)
         case Op.MUL if a is b:
@@ -370,6 +374,24 @@ def _interval(op: Op, operands: tuple[Node, ...]) -> tuple[int, int]:
             return _compared(op, a, b)
     yes, no = operands[1:]
     return min(yes.lo, no.lo), max(yes.hi, no.hi)
+
+
+def _is_extreme(node: Node, other: Node, greatest: bool) -> bool:
+    """Return whether a node is the least, or the greatest, of another and something else."""
+    node, other = unfitted(node), unfitted(other)
+    if node.op is not Op.MUX or node.operands[0].op not in {Op.LT, Op.LE}:
+        return False
+    condition, yes, no = map(unfitted, node.operands)
+    less, more = map(unfitted, condition.operands)
+    pair = (no, yes) if greatest else (yes, no)
+    return (less, more) == pair and other in pair
+
+
+def unfitted(node: Node) -> Node:
+    """Return a node as it was before anything was known of it."""
+    while node.op is Op.FIT:
+        (node,) = node.operands
+    return node
 
 
 def _bitwise(op: Op, a: Node, b: Node) -> tuple[int, int]:

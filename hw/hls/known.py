@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from hw.hls.ir import Claim, Given, Graph, Node, Op
+from hw.hls.ir import Claim, Given, Graph, Node, Op, unfitted
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +110,7 @@ class Path:
                 strict = int((condition.op is Op.LT) == holds)
                 self._narrow(graph, a, a.lo, b.hi - strict)
                 self._narrow(graph, b, a.lo + strict, b.hi)
-                order = _unfitted(a).number, _unfitted(b).number
+                order = unfitted(a).number, unfitted(b).number
                 self.less[order] = max(strict, self.less.get(order, 0))
             case Op.EQ | Op.NE:
                 a, b = operands
@@ -131,22 +131,16 @@ class Path:
     def narrowed(self, graph: Graph, node: Node) -> Node:
         """Return a node with what this path knows of it."""
         if node.op is Op.SUB:
-            first, second = (_unfitted(operand).number for operand in node.operands)
+            first, second = (unfitted(operand).number for operand in node.operands)
             lo = max(node.lo, self.less.get((second, first), node.lo))
             hi = min(node.hi, -self.less.get((first, second), -node.hi))
             if lo <= hi and (lo, hi) != (node.lo, node.hi):
                 self.bounds.setdefault(node.number, (lo, hi))
         while node.number in self.bounds:
-            inner = graph.fit(node, *self.bounds[node.number])
+            lo, hi = self.bounds[node.number]
+            inner = graph.fit(node, lo, hi)
             if inner is node:
                 break
-            graph.claims[Claim(inner, self.given)] = None
+            graph.claims[Claim(node, lo, hi, self.given, graph.place)] = None
             node = inner
         return node
-
-
-def _unfitted(node: Node) -> Node:
-    """Return a node as it was before anything was known of it."""
-    while node.op is Op.FIT:
-        (node,) = node.operands
-    return node

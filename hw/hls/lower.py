@@ -45,20 +45,22 @@ class Lowering:
         return copied(graph, self._convert)[0]
 
     def _convert(self, graph: Graph, node: Node, operands: tuple[Node, ...]) -> Node:
-        if node.op not in {Op.MUL, Op.DIV, Op.MOD}:
+        if node.op not in {Op.MUL, Op.DIV, Op.MOD} or all(each.is_const for each in operands):
             return rebuilt(graph, node, operands)
         a, b = operands
         if node.op is Op.MUL:
             return self._product(graph, a, b)
         rewrite = quotient if node.op is Op.DIV else remainder
-        return self._noted(node.op, a, b, rewrite(graph, a, b, self._product))
+        return self._noted(graph, node.op, a, b, rewrite(graph, a, b, self._product))
 
     def _product(self, graph: Graph, a: Node, b: Node) -> Node:
-        return self._noted(Op.MUL, a, b, product(graph, a, b))
+        if a.is_const and b.is_const:
+            return graph.op(Op.MUL, a, b)
+        return self._noted(graph, Op.MUL, a, b, product(graph, a, b))
 
-    def _noted(self, op: Op, a: Node, b: Node, found: Node) -> Node:
+    def _noted(self, graph: Graph, op: Op, a: Node, b: Node, found: Node) -> Node:
         if found.op is not op:
-            self.lemmas.append(Lemma(op, (a.lo, a.hi), (b.lo, b.hi), found.place))
+            self.lemmas.append(Lemma(op, (a.lo, a.hi), (b.lo, b.hi), graph.place))
         return found
 
 

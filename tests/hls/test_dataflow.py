@@ -151,6 +151,65 @@ def test_branch_narrows_what_its_condition_compares():
     }
 
 
+@kernel
+def extremes(a: S8, b: S8, c: U8) -> tuple[U8, U8, U8, U8]:
+    for _ in range(2):
+        take = min(c, 100)
+        c -= take
+    return max(a, b) - a, b - min(a, b), max(b, a) - b, c
+
+
+def test_difference_to_an_extreme_has_its_sign():
+    graph = read(extremes)
+    result = {name: (node.lo, node.hi) for name, node in graph.results.items()}
+    assert result == dict.fromkeys(("result_0", "result_1", "result_2", "result_3"), (0, 255))
+    for values in ({"a": -128, "b": 127, "c": 255}, {"a": 5, "b": -5, "c": 120}):
+        kernel_found = extremes(*values.values())
+        assert tuple(graph.evaluate(values).values()) == kernel_found
+
+
+@pytest.mark.parametrize(
+    ("op", "left_is_less", "expected"),
+    [
+        # min(a, b) - a, a - min(a, b); then those of max.
+        (Op.LT, True, ((-15, 0), (0, 15))),
+        (Op.LE, True, ((-15, 0), (0, 15))),
+        (Op.LT, False, ((0, 15), (-15, 0))),
+        (Op.NE, True, ((-15, 15), (-15, 15))),
+    ],
+)
+def test_interval_of_a_difference_to_an_extreme(op, left_is_less, expected):
+    graph = Graph()
+    a, b = graph.arg("a", 0, 15), graph.arg("b", 0, 15)
+    pair = (a, b) if left_is_less else (b, a)
+    node = graph.op(Op.MUX, graph.op(op, a, b), *pair)
+    differences = graph.op(Op.SUB, node, a), graph.op(Op.SUB, a, node)
+    assert tuple((each.lo, each.hi) for each in differences) == expected
+    graph.results = {"r": differences[0]}
+    found = {graph.evaluate({"a": x, "b": y})["r"] for x in range(16) for y in range(16)}
+    assert expected[0][0] <= min(found) <= max(found) <= expected[0][1]
+
+
+def test_value_that_can_be_only_one_is_a_constant():
+    graph = Graph()
+    a = graph.arg("a", 0, 5)
+    assert graph.fit(a, 3, 3) is graph.const(3)
+    assert graph.table((7, 7, 7, 7, 7, 7), a) is graph.const(7)
+
+
+@kernel
+def small(a: U4) -> U8:
+    return a % 1000 + a // 17 * 1000
+
+
+def test_factor_that_is_known_to_be_constant_takes_no_lemma():
+    lowering = Lowering()
+    lowered = lowering.lower(read(small))
+    assert all(lemma.left[0] < lemma.left[1] for lemma in lowering.lemmas)
+    assert all(holds(lemma) for lemma in lowering.lemmas)
+    assert lowered.evaluate({"a": 15}) == {"result": 15}
+
+
 SLOW = {1: 0.0, 64: 63.0}
 QUICK = {1: 0.0, 64: 9.0}
 TABLE = Delays(

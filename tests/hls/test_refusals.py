@@ -619,3 +619,31 @@ def test_kernel_is_refused(body, line, column, message, tmp_path, monkeypatch):
     text = HEAD + "".join(f"    {each}\n" for each in body.splitlines())
     found = refusal(tmp_path, monkeypatch, text)
     assert found == f"rule.py:{FIRST_LINE + line}:{column}: {message}"
+
+
+@pytest.mark.parametrize(
+    ("signature", "column", "message"),
+    [
+        (
+            "def k(a: U8, valid: Bool) -> U8:",
+            14,
+            "would be a second port i_valid, beside the port that tells whether there are "
+            "arguments: rename it: valid: Bool",
+        ),
+        (
+            "def k(a: Quote, a_bid: U8) -> U8:",
+            17,
+            "would be a second port i_a_bid, beside argument a: rename it: a_bid: U8",
+        ),
+        (
+            "def k(a: U8) -> Pair:",
+            17,
+            "has two ports o_result_x_bid: rename a field: Pair",
+        ),
+    ],
+)
+def test_ports_of_one_name_are_refused(signature, column, message, tmp_path, monkeypatch):
+    head = HEAD[: HEAD.index("@kernel\ndef k")]
+    head += "class Pair(NamedTuple):\n    x: Quote\n    x_bid: U8\n"
+    found = refusal(tmp_path, monkeypatch, f"{head}@kernel\n{signature}\n    return 0\n")
+    assert found == f"rule.py:{head.count(chr(10)) + 2}:{column}: {message}"
