@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 CARD ?= functional
 
-.PHONY: demo test lint prove soak docs setup clean
+.PHONY: demo test lint prove soak calibrate docs setup clean
 
 demo: $(STAMP)
 	$(BIN)/tickwire generate build/demo/market.itch50 --symbol TICK --symbol WIRE --symbol RING
@@ -28,10 +28,15 @@ lint: $(STAMP)
 # Proofs are part of the tests; this shows them alone, with what each proves.
 prove: $(STAMP)
 	$(BIN)/python -m pytest tests/formal -v -s
+	$(BIN)/python -m pytest tests/hls -v -k "prove or proof"
 
 # A million random messages through the feed path; another seed each time, or TICKWIRE_SEED.
 soak: $(STAMP)
 	$(BIN)/python -m sim.tb.soak
+
+# What the operations of kernels take on the card, placed one by one; writes hw/hls/delays.json.
+calibrate: $(STAMP)
+	$(BIN)/python -m bench.calibrate
 
 docs: $(STAMP)
 	$(BIN)/python -m protocol.emit.markdown_table docs/*.md
