@@ -20,6 +20,8 @@ from tickwire.source import InputError
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 """Where this stands, if it is not installed from a wheel: the benchmarks are not."""
+SEEDS = (1, 2, 3, 4)
+"""Of the placer, which is tried again while it does not reach the clock."""
 SOURCE_SHOWN_MAX = 44
 """Columns of an operation's source that are printed."""
 
@@ -131,11 +133,16 @@ def _placed(name: str, plan: Schedule) -> str:
         sys.path.append(str(REPOSITORY))
     from bench.place import PlaceError, place
 
-    try:
-        found = place(Pipeline(plan), f"hls_{plan.kernel.name}", plan.clock_mhz)
-    except PlaceError as error:
-        raise InputError(name, str(error).splitlines()[0]) from None
+    tried = []
+    for seed in SEEDS:
+        try:
+            tried.append(place(Pipeline(plan), f"hls_{plan.kernel.name}", plan.clock_mhz, seed))
+        except PlaceError as error:
+            raise InputError(name, str(error).splitlines()[0]) from None
+        if tried[-1].is_fast_enough:
+            break
+    found = max(tried, key=lambda each: each.mhz)
     return (
         f"placed alone on LFE5UM5G-85F grade 8: {found.mhz:.1f} MHz, {found.lut} LUT, "
-        f"{found.ff} FF, {found.dsp} DSP"
+        f"{found.ff} FF, {found.dsp} DSP, seed {SEEDS[tried.index(found)]}"
     )

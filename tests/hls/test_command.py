@@ -25,7 +25,7 @@ STEPS = [
     if language != "text" and at > 0
 ]
 """What the page runs with its first block as ``rule.py``, and what that prints."""
-MEASURED = re.compile(r"[\d.]+(?= s$| MHz, \d+ LUT)|\d+(?= LUT| FF| DSP)", re.M)
+MEASURED = re.compile(r"[\d.]+(?= s$| MHz, \d+ LUT)|\d+(?= LUT| FF| DSP)|(?<= seed )\d+", re.M)
 """Figures that another machine, or another version of a tool, has others of."""
 RULE = """\
 from kernels.types import *
