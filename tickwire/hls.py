@@ -142,7 +142,8 @@ def _placed(name: str, plan: Schedule) -> str:
         if tried[-1].is_fast_enough:
             break
     found = max(tried, key=lambda each: each.mhz)
+    short = "" if found.is_fast_enough else f", short of {plan.clock_mhz:g} MHz"
     return (
         f"placed alone on LFE5UM5G-85F grade 8: {found.mhz:.1f} MHz, {found.lut} LUT, "
-        f"{found.ff} FF, {found.dsp} DSP, seed {SEEDS[tried.index(found)]}"
+        f"{found.ff} FF, {found.dsp} DSP, seed {SEEDS[tried.index(found)]}{short}"
     )

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from bench.place import Placed, PlaceError
+from hw.hls.prove import Proof, Verdict
 from tickwire.cli import app
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -55,6 +57,16 @@ def shell(script, folder):
     )
 
 
+def command(text, folder, monkeypatch):
+    """Run a command of tickwire in this process, with a rule in the folder."""
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(sys, "path", [str(folder), *sys.path])
+    for name in ("rule", "broken", "raising", "untyped"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    (folder / "rule.py").write_text(RULE)
+    return CliRunner().invoke(app, text.split())
+
+
 def test_page_has_a_rule_commands_and_python():
     languages = [language for language, _ in BLOCKS]
     assert languages[0] == "python"
@@ -98,17 +110,12 @@ def test_page_prints_what_it_shows(language, script, shown, tmp_path):
     ],
 )
 def test_what_cannot_be_built_is_one_line_and_exit_code_2(arguments, line, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
-    for name in ("rule", "broken", "raising", "untyped"):
-        monkeypatch.delitem(sys.modules, name, raising=False)
-    (tmp_path / "rule.py").write_text(RULE)
     (tmp_path / "broken.py").write_text("def\n")
     (tmp_path / "raising.py").write_text("1 / 0\n")
     (tmp_path / "untyped.py").write_text(
         "from kernels.types import kernel\n@kernel\ndef x(a):\n    return a\n"
     )
-    ran = CliRunner().invoke(app, ["hls", *arguments.split()])
+    ran = command(f"hls {arguments}", tmp_path, monkeypatch)
     assert (ran.exit_code, ran.stdout) == (2, "")
     assert ran.stderr.replace(f"{tmp_path}{os.sep}", "") == f"{line}\n"
 
@@ -121,3 +128,58 @@ def test_schedule_of_one_addition(tmp_path):
     assert lines[1].startswith("10 register bits, 0 multipliers, ")
     assert re.fullmatch(r"     5  \+        9  \d\.\d\d  a \+ b", lines[-1])
     assert ran.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("speeds", "tried", "end"),
+    [
+        ((140.0, 150.0, 156.25, 170.0), 3, "156.2 MHz, 1 LUT, 2 FF, 3 DSP, seed 3"),
+        (
+            (140.0, 150.0, 130.0, 120.0),
+            4,
+            "150.0 MHz, 1 LUT, 2 FF, 3 DSP, seed 2, short of 156.25 MHz",
+        ),
+    ],
+)
+def test_placement_is_tried_with_other_seeds_until_one_reaches_the_clock(
+    speeds, tried, end, tmp_path, monkeypatch
+):
+    seeds = []
+
+    def place(component, name, target_mhz, seed):
+        assert (name, target_mhz) == ("hls_add", 156.25)
+        seeds.append(seed)
+        return Placed(name, speeds[seed - 1], target_mhz, lut=1, ff=2, bram=0, dsp=3, path=())
+
+    monkeypatch.setattr("bench.place.place", place)
+    ran = command("hls rule:add --place", tmp_path, monkeypatch)
+    assert ran.stdout.splitlines()[-1] == f"placed alone on LFE5UM5G-85F grade 8: {end}"
+    assert (ran.exit_code, ran.stderr) == (0, "")
+    assert seeds == [1, 2, 3, 4][:tried]
+
+
+@pytest.mark.parametrize(
+    ("patched", "options", "line"),
+    [
+        ("bench.place.place", "--place", "rule:add: nextpnr failed: folder=x"),
+        ("tickwire.hls.prove", "--prove", "rule:add: UNPROVEN: z3 came to no end in 60 s"),
+        (
+            "tickwire.hls.REPOSITORY",
+            "--place",
+            "rule:add: --place needs the repository: its folder bench is missing",
+        ),
+    ],
+)
+def test_what_fails_later_is_one_line_and_exit_code_2(
+    patched, options, line, tmp_path, monkeypatch
+):
+    def failing(*arguments):
+        raise PlaceError("nextpnr failed: folder=x\nend of its log")
+
+    def unproven(*arguments):
+        return Proof(Verdict.UNPROVEN, 60.0, reason="z3 came to no end in 60 s")
+
+    instead = {"--prove": unproven, "--place": failing}[options]
+    monkeypatch.setattr(patched, tmp_path if patched.endswith("REPOSITORY") else instead)
+    ran = command(f"hls rule:add {options}", tmp_path, monkeypatch)
+    assert (ran.exit_code, ran.stderr) == (2, f"{line}\n")
