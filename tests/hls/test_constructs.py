@@ -3,12 +3,14 @@
 from enum import IntEnum
 from typing import NamedTuple
 
+import numba
 import pytest
 import z3
 
 import kernels.types as kernel_types
 from hw.hls.equivalence import amaranth
 from hw.hls.front import read
+from hw.hls.ir import KernelError
 from hw.hls.prove import Verdict, prove
 from hw.hls.schedule import schedule
 from hw.hls.to_amaranth import Pipeline
@@ -430,3 +432,11 @@ def test_constructs_in_verilator():
         inputs.append(flat(everything, values))
         expected.append(results(everything, everything(*values)))
     assert verilator(plan, Pipeline(plan), inputs) == [None] * plan.latency + expected
+
+
+def test_python_stands_in_where_numba_is_switched_off(monkeypatch):
+    monkeypatch.setattr(numba.config, "DISABLE_JIT", 1)
+    assert to_numba(early) is early.function
+    assert to_numba(early)(10, 200) == 49
+    with pytest.raises(KernelError, match="Numba's integers hold"):
+        to_numba(products)
