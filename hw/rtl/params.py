@@ -26,7 +26,8 @@ class CardParams:
     order_count : int
         Orders that can be remembered at once, over all symbols. A power of two.
     level_count : int
-        Price levels a side that are kept beside the best. A power of two.
+        Best price levels that are kept of each side. A power of two. More of them run out less
+        often and take more area: ``docs/decisions/0006`` has figures.
     cut_through : bool
         Whether a message is acted on before its frame's check sequence is known.
 
@@ -39,7 +40,7 @@ class CardParams:
     width: int = 8
     symbol_count: int = 64
     order_count: int = 16_384
-    level_count: int = 16
+    level_count: int = 8
     cut_through: bool = True
 
     def __post_init__(self) -> None:

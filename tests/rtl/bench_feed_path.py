@@ -525,7 +525,7 @@ async def real_day_of_one_symbol_is_the_book_of_a_third_party(dut):
     wanted, a, b = bench.golden, Line(), Line()
     for number, held in packets(messages, random.Random(SEED)):
         # Far apart, as most of a day is: a refill has its time.
-        at = a.at + 100 * len(held) * WIDTH
+        at = a.at + 40 * len(held) * WIDTH
         for line in (a, b):
             line.send(frame(packet(number, held)), at)
     await bench.run(a, b)

@@ -9,7 +9,7 @@ from hw.rtl.params import CardParams
 from sim.tb.feed_path import run_feed_path
 
 SEED = int(os.environ.get("TICKWIRE_SEED", "20200130"))
-SMALL = {"symbol_count": 4, "order_count": 1024, "level_count": 16}
+SMALL = {"symbol_count": 4, "order_count": 1024}
 
 
 def test_bad_argument_is_refused():
