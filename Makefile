@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 CARD ?= functional
 
-.PHONY: demo test lint prove soak calibrate docs setup clean
+.PHONY: demo test lint prove soak bench calibrate docs setup clean
 
 demo: $(STAMP)
 	$(BIN)/tickwire generate build/demo/market.itch50 --symbol TICK --symbol WIRE --symbol RING
@@ -33,6 +33,10 @@ prove: $(STAMP)
 # A million random messages through the feed path; another seed each time, or TICKWIRE_SEED.
 soak: $(STAMP)
 	$(BIN)/python -m sim.tb.soak
+
+# Cycles, clocks and areas with their budgets, and what has a peer beside it; PARTS="cycles" is one.
+bench: $(STAMP)
+	$(BIN)/python -m bench $(PARTS)
 
 # What the operations of kernels take on the card, placed one by one; writes hw/hls/delays.json.
 calibrate: $(STAMP)

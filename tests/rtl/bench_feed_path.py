@@ -13,6 +13,7 @@ from collections import Counter, defaultdict
 from pathlib import Path
 
 import cocotb
+import dpkt
 from cocotb.clock import Clock
 from cocotb.triggers import FallingEdge
 from cocotbext.eth import XgmiiFrame, XgmiiSource
@@ -26,6 +27,8 @@ from protocol.ip import checksum
 from protocol.moldudp64 import BLOCK, END_OF_SESSION, HEADER, HEARTBEAT
 from protocol.reasons import DropReason, StaleReason
 from sim.golden.book import Bbo
+from sim.golden.moldudp64 import parse_packet
+from sim.golden.wire import parse_frame
 from sim.tb.feed_path import PROBES
 from sim.tb.flow import Flow
 from sim.tb.mac import GAP_BYTES, PREAMBLE, Sent, gmii, xgmii
@@ -113,10 +116,11 @@ def header_end(data):
 class Bench:
     """Sends frames on both lines and compares every event with the golden model."""
 
-    def __init__(self, dut, locates=LOCATES, session=SESSION):
+    def __init__(self, dut, locates=LOCATES, session=SESSION, group=GROUP):
         self.dut = dut
         self.locates = locates
         self.session = session
+        self.group = group
         self.cycle = 0
         self.latencies = defaultdict(Counter)
         self.flagged = self.exact = self.changes = 0
@@ -128,18 +132,21 @@ class Bench:
         ]
 
     async def start(self, sequence=1):
+        Clock(self.dut.clk, 10, unit="ns").start()
+        await self.reset(sequence)
+
+    async def reset(self, sequence=1):
         dut = self.dut
-        Clock(dut.clk, 10, unit="ns").start()
         for port in (dut.start_stb, dut.locate_stb, dut.stock_stb, dut.i_repair_valid):
             port.value = 0
         for line in (0, 1):
             self.show(line, IDLE)
             getattr(dut, f"any_{line}").value = 0
-            getattr(dut, f"filters_{line}").value = 1 | GROUP[0] << 1 | GROUP[1] << 33
+            getattr(dut, f"filters_{line}").value = 1 | self.group[0] << 1 | self.group[1] << 33
             if WIDTH == 1:
                 getattr(dut, f"lines_{line}_rx_er").value = 0
-        dut.session.value = int.from_bytes(self.session, "little")
-        dut.sequence.value = sequence
+        dut.session.value = int.from_bytes(self.session or b"", "little")
+        dut.sequence.value = sequence or 0
         dut.gap_timeout_ns.value = GAP_TIMEOUT
         dut.rst.value = 1
         for _ in range(4):
@@ -158,7 +165,7 @@ class Bench:
         await FallingEdge(dut.clk)
         dut.start_stb.value = 0
         self.golden = GoldenFeed(
-            self.locates, GAP_TIMEOUT, CUT_THROUGH, GROUP, self.session, sequence
+            self.locates, GAP_TIMEOUT, CUT_THROUGH, self.group, self.session, sequence
         )
 
     def show(self, line, column):
@@ -553,6 +560,61 @@ async def real_open_of_all_symbols_is_flagged_as_the_golden_feed_does(dut):
     bench.tell()
     bench.check_counters()
     assert StaleReason.UNKNOWN_REFERENCE in bench.golden.stale()
+
+
+def captured(folder):
+    """The frames of each capture in a folder of real data."""
+    for path in sorted((Path(DATA) / "pcap" / folder).glob("*.pcap")):
+        with path.open("rb") as file:
+            yield [data for _, data in dpkt.pcap.Reader(file)]
+
+
+def most_named(messages):
+    """The locates that most messages have, as many as there are symbols."""
+    locates = Counter(int.from_bytes(m[1:3], "big") for m in messages)
+    return [locate for locate, _ in locates.most_common(SYMBOL_COUNT)]
+
+
+@cocotb.test(skip=not DATA)
+async def captured_frames_are_what_the_golden_feed_makes_of_them(dut):
+    """Whole frames of a real exchange, headers and all, on both lines."""
+    Clock(dut.clk, 10, unit="ns").start()
+    events, delivered = 0, 0
+    for frames in captured("itch50"):
+        packets_in = [parse_frame(data) for data in frames]
+        messages = [m for found in packets_in for m in parse_packet(found.payload).messages]
+        first = packets_in[0]
+        group = first.destination_ip, first.destination_port
+        bench = Bench(dut, most_named(messages), first.payload[:10], group)
+        await bench.reset(int.from_bytes(first.payload[10:18], "big"))
+        await bench.run(*both(*frames), GAP_TIMEOUT + 400)
+        bench.check_counters()
+        assert bench.golden.message_count == len(messages)
+        events, delivered = events + bench.exact, delivered + len(messages)
+    print(f"{events} events of {delivered} captured messages equal")
+    assert events >= 4
+    assert delivered >= 46
+
+
+@cocotb.test(skip=not DATA)
+async def captured_messages_are_what_the_golden_feed_makes_of_them(dut):
+    """Captures whose headers were blanked: the messages go into packets of this bench."""
+    packets_in = []
+    for data in itertools.chain.from_iterable(captured("itch50_20230822")):
+        blocks = data[18 + 20 + 8 + HEADER.size :]  # behind a VLAN tag
+        found = parse_packet(packet(1, count=1) + blocks)
+        packets_in.append(found.messages)
+    messages = [message for found in packets_in for message in found]
+    bench = Bench(dut, most_named(messages))
+    await bench.start()
+    numbers = itertools.accumulate(map(len, packets_in), initial=1)
+    frames = [frame(packet(n, held)) for n, held in zip(numbers, packets_in, strict=False)]
+    await bench.run(*both(*frames))
+    bench.check_counters()
+    kinds = "".join(sorted({chr(message[0]) for message in messages}))
+    print(f"{len(messages)} captured messages of types {kinds}")
+    assert kinds == "ACDEFHIJLPQSUXY"
+    assert bench.golden.message_count == len(messages)
 
 
 @cocotb.test(skip=WIDTH == 1)
