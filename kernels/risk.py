@@ -1,134 +1,483 @@
-"""Pre-trade checks and the state they need, on integers alone.
+"""Pre-trade risk: the rules, what they remember, and which reason wins.
 
-The controls are those that SEC Rule 15c3-5 (c)(1) and MiFID II RTS 6, Article 15, ask for. Prices
-are 1e-4 USD, quantities shares, times ns. A limit of 0 allows nothing: limits come up closed. The
-lowest code of several reasons wins, and that is part of the meaning.
+Every rule is a kernel of its own. The rules are those that SEC Rule 15c3-5 (c), MiFID II RTS 6
+(Commission Delegated Regulation (EU) 2017/589), Articles 15 and 12, and the risk reasons of OUCH
+5.0 (Appendix, reject reasons) ask for; each names its source. ``docs/risk.md`` tells what the
+levels, widths and reference price mean.
+
+Prices are 1e-4 USD, quantities shares, times ns, money 1e-4 USD. Everything comes up closed: a
+limit of 0 allows nothing.
+
+Widths. What does not fit is denied by a rule with a lower code, so no sum wraps:
+
+- ``Quantity``, 20 bits: OUCH 5.0 allows less than 1,000,000 shares [OUCH 5.0: 2.1], and ``qty_max``
+  has no more bits. The rules behind QUANTITY_EXCEEDS_MAXIMUM see 20 bits of the quantity.
+- ``Price``, 32 bits, as on every wire. ``Notional``, 52 bits: their product.
+- A position and what is open on a side, 32 bits: limits have 31 bits, so the position stays within
+  one limit either way, and what is open within two.
+- ``Money``, 56 bits: 7.2e12 USD, more than all US shares turn over in a week. Executions are facts
+  and can not be denied: sums of money stop at the end of their range, where every order is denied.
+- ``Time``, 62 bits: until the year 2116.
 """
 
 from typing import NamedTuple
 
+from kernels.types import (
+    S32,
+    S54,
+    S57,
+    S60,
+    U3,
+    U5,
+    U7,
+    U10,
+    U16,
+    U20,
+    U31,
+    U32,
+    U33,
+    U40,
+    U52,
+    U56,
+    U62,
+    Bool,
+    kernel,
+)
 from protocol.reasons import DenyReason
-from protocol.units import BASIS_POINTS
+from protocol.units import BASIS_POINTS, PRICE_SCALE
+
+Quantity = U20
+Price = U32
+Notional = U52
+Money = U56
+Time = U62
+
+QUANTITY_MASK = (1 << 20) - 1
+SHARES_MAX = (1 << 32) - 1
+POSITION_MAX = (1 << 31) - 1
+MONEY_MAX = (1 << 56) - 1
+TIME_MAX = (1 << 62) - 1
+BURST_NS_MAX = (1 << 40) - 1
+OPEN_ORDERS_MAX = (1 << 16) - 1
+
+PENNY = 100
+HALF_PENNY = 50
 
 
 class Order(NamedTuple):
-    """What a new order, or a replacement, asks for."""
+    """What a new order, or a replacement, asks for.
 
-    buys: bool
-    order_qty: int
-    """Shares that it can execute: of a replacement those that its chain has not executed yet."""
-    added_qty: int
-    """Shares it adds to those open already: all of a new order, the increase of a replacement."""
-    price: int
+    ``order_qty`` is what it can execute: of a replacement what its chain has not executed yet.
+    ``orig_qty`` and ``orig_price`` are those that the replaced order still counts as open; 0 tells
+    a new order.
+    """
+
+    buys: Bool
+    order_qty: U32
+    price: Price
+    orig_qty: Quantity = 0
+    orig_price: Price = 0
+    trader: U10 = 0
+
+
+class Ready(NamedTuple):
+    """What must be in place besides the rules.
+
+    ``session``: there is an order entry session. ``order``: a replacement's original is open.
+    ``slot``: there is room in the rings for the order and its answers.
+    """
+
+    session: Bool = True
+    order: Bool = True
+    slot: Bool = True
 
 
 class Market(NamedTuple):
-    """What is known of the symbol's market."""
+    """What is known of a symbol's market. A price of 0 is none. ``phase`` is a ``MarketPhase``."""
 
-    bid_price: int
-    ask_price: int
-    halted: bool
-    stale: bool
+    bid_price: Price = 0
+    ask_price: Price = 0
+    last_price: Price = 0
+    halted: Bool = False
+    stale: Bool = False
+    phase: U3 = 0
 
 
 class Limits(NamedTuple):
-    """Limits of one symbol. All closed by default."""
+    """Limits of one symbol. All closed by default.
 
-    qty_max: int = 0
-    notional_max: int = 0
-    position_max: int = 0
-    price_band_bp: int = 0
+    ``tick_size`` is 100, 50 or 1, in 1e-4 USD. ``locate_qty``: shares located for short sales.
+    ``duplicate_window_ns`` of 0 lets equal orders through. ``phases`` has a bit for each phase in
+    which orders may be sent.
+    """
 
-
-class Rate(NamedTuple):
-    """Message rate: at most ``burst`` at once, and one more every ``interval_ns``."""
-
-    burst: int = 0
-    interval_ns: int = 0
-    due_ns: int = 0
+    qty_max: Quantity = 0
+    notional_max: Notional = 0
+    position_max: U31 = 0
+    price_band_bp: U16 = 0
+    tick_size: U7 = 0
+    locate_qty: U31 = 0
+    duplicate_window_ns: U40 = 0
+    phases: U5 = 0
+    restricted: Bool = True
 
 
 class Exposure(NamedTuple):
     """What a symbol's orders have done and can still do, in shares. Long positions are positive."""
 
-    position: int = 0
-    open_buy: int = 0
-    open_sell: int = 0
+    position: S32 = 0
+    open_buy: U32 = 0
+    open_sell: U32 = 0
 
 
-def exceeds_quantity(order_qty: int, qty_max: int) -> bool:
-    """Whether an order is larger than one order may be."""
+class Resting(NamedTuple):
+    """Our open orders on one side of a symbol: how many, and their best price.
+
+    The ``best_count`` orders of ``best_price`` are followed one by one. Of those behind only the
+    best price is kept that one of them ever had, so ours is never better than what this tells, and
+    it is exact while there are two prices at most.
+    """
+
+    count: U16 = 0
+    best_count: U16 = 0
+    best_price: Price = 0
+    behind_price: Price = 0
+
+
+class Newest(NamedTuple):
+    """The newest order that passed on one side of a symbol. A price of 0: there was none."""
+
+    trader: U10 = 0
+    order_qty: Quantity = 0
+    price: Price = 0
+    at_ns: Time = 0
+
+
+class Rate(NamedTuple):
+    """A token bucket kept as one time: ``burst_ns`` of messages at once, one ``interval_ns`` each.
+
+    Every message moves ``due_ns`` on by an interval, and is in time while that leaves it at most
+    the burst ahead of now: the generic cell rate algorithm. [ITU-T I.371: Annex A] It is the bucket
+    of ``burst_ns / interval_ns`` tokens without a division. A burst of 0 allows nothing.
+    """
+
+    interval_ns: U32 = 0
+    burst_ns: U40 = 0
+    due_ns: Time = 0
+
+
+class LevelLimits(NamedTuple):
+    """Limits of a trader, a desk or the firm. All closed by default."""
+
+    gross_max: Money = 0
+    net_max: Money = 0
+
+
+class Level(NamedTuple):
+    """What a trader, a desk or the firm has traded and can still trade, in money.
+
+    ``net`` is bought less sold; open orders count at their limit price. ``gross`` is bought and
+    sold and open.
+    """
+
+    net: S57 = 0
+    open_buy: Money = 0
+    open_sell: Money = 0
+    gross: Money = 0
+
+
+class Account(NamedTuple):
+    """A trader, a desk or the firm: limits, message rate, and what was used of them."""
+
+    limits: LevelLimits
+    rate: Rate
+    level: Level
+
+
+# One order by itself.
+
+
+def token_bucket(burst: int, interval_ns: int) -> Rate:
+    """Return the rate of so many messages at once, and one more each interval.
+
+    What does not fit becomes the tighter rate that does.
+    """
+    return Rate(interval_ns, min(burst * interval_ns, BURST_NS_MAX))
+
+
+@kernel
+def exceeds_quantity(order_qty: U32, qty_max: Quantity) -> Bool:
+    """Whether an order is larger than one order may be.
+
+    [15c3-5 (c)(1)(ii); RTS 6: 15 (1)(c)]
+    """
     return order_qty > qty_max
 
 
-def exceeds_notional(price: int, order_qty: int, notional_max: int) -> bool:
-    """Whether an order's value passes the limit, both in 1e-4 USD."""
+@kernel
+def notional(price: Price, qty: Quantity) -> Notional:
+    """Return what shares are worth at a price."""
+    return price * qty
+
+
+@kernel
+def exceeds_notional(price: Price, order_qty: Quantity, notional_max: Notional) -> Bool:
+    """Whether an order's value passes the limit, both in 1e-4 USD.
+
+    [15c3-5 (c)(1)(ii); RTS 6: 15 (1)(b)]
+    """
     return price * order_qty > notional_max
 
 
-def outside_band(price: int, bid_price: int, ask_price: int, price_band_bp: int) -> bool:
-    """Whether a price is further from the mid than the band, in basis points of the mid.
+@kernel
+def off_tick(price: Price, tick_size: U7) -> Bool:
+    """Whether a price is no multiple of its tick. Below 1 USD the tick is 0.0001 USD.
 
-    Twice the mid is the sum of both prices, so nothing is rounded. Where a side is empty there is
-    no reference, and every price is outside.
+    Any other tick size than a penny, half of one, or 1 allows no price from 1 USD on.
+    [Regulation NMS: Rule 612; OUCH 5.0: reject reason invalid price]
     """
-    if bid_price == 0 or ask_price == 0:
+    if price < PRICE_SCALE or tick_size == 1:
+        return False
+    # 1024 is one less than 41 times 25, so digits of 10 bits, added with changing signs, leave the
+    # same rest as the price itself, in a number that is short to divide. 1050 keeps it above 0.
+    low = (price & 1023) - (price >> 10 & 1023)
+    high = (price >> 20 & 1023) - (price >> 30) + 1050
+    if (low + high) % 25 != 0:
         return True
-    twice_mid = bid_price + ask_price
-    return abs(2 * price - twice_mid) * BASIS_POINTS > twice_mid * price_band_bp
+    if tick_size == PENNY:
+        return price & 3 != 0
+    return tick_size != HALF_PENNY or price & 1 != 0
 
 
-def exceeds_position(exposure: Exposure, buys: bool, added_qty: int, position_max: int) -> bool:
+@kernel
+def twice_reference(bid_price: Price, ask_price: Price, last_price: Price) -> U33:
+    """Return twice the price that others are measured by, or 0 where there is none.
+
+    The mid of a book with two sides that are not crossed, else the last trade. Twice, so that
+    nothing is rounded.
+    """
+    if 0 < bid_price <= ask_price:
+        return bid_price + ask_price
+    return 2 * last_price
+
+
+@kernel
+def outside_band(price: Price, twice_reference: U33, price_band_bp: U16) -> Bool:
+    """Whether a price is further from the reference than the band, in basis points of it.
+
+    Without a reference every price is outside. [15c3-5 (c)(1)(ii); RTS 6: 15 (1)(a)]
+    """
+    scaled = price * (2 * BASIS_POINTS)
+    low = twice_reference * (BASIS_POINTS - price_band_bp)
+    high = twice_reference * (BASIS_POINTS + price_band_bp)
+    return twice_reference == 0 or scaled < low or scaled > high
+
+
+@kernel
+def forbids_phase(phases: U5, phase: U3) -> Bool:
+    """Whether no order may be sent in a phase of the market's day. [15c3-5 (c)(2)(i)]"""
+    return phases >> phase & 1 == 0
+
+
+# One order and what came before it.
+
+
+@kernel
+def added_qty(order_qty: Quantity, orig_qty: Quantity) -> Quantity:
+    """Return the shares that an order adds to those open: of a replacement its increase."""
+    return max(order_qty - orig_qty, 0)
+
+
+@kernel
+def added_notional(
+    price: Price, order_qty: Quantity, orig_price: Price, orig_qty: Quantity
+) -> Notional:
+    """Return the money that an order adds to what is open.
+
+    Until the venue answers a replacement, either order of the chain may execute, and first some
+    shares at one price and then the rest at the other. The increase counts at the new price, and
+    what both have in common at the higher one.
+    """
+    if price <= orig_price:
+        return price * max(order_qty - orig_qty, 0)
+    return max(price * order_qty - orig_price * min(order_qty, orig_qty), 0)
+
+
+@kernel
+def exceeds_position(exposure: Exposure, buys: Bool, qty: Quantity, position_max: U31) -> Bool:
     """Whether the position could pass the limit if all that is open on the order's side filled.
 
-    Only the order's own side counts, so an order that flattens passes.
+    Only the order's own side counts, so an order that flattens passes. [15c3-5 (c)(1)(i); RTS 6:
+    15 (1), 15 (4)]
     """
     if buys:
-        return exposure.position + exposure.open_buy + added_qty > position_max
-    return exposure.open_sell + added_qty - exposure.position > position_max
+        return exposure.position + exposure.open_buy + qty > position_max
+    return exposure.open_sell + qty - exposure.position > position_max
 
 
-def exceeds_rate(rate: Rate, now_ns: int) -> bool:
-    """Whether another message is too early.
+@kernel
+def lacks_locate(exposure: Exposure, buys: Bool, qty: Quantity, locate_qty: U31) -> Bool:
+    """Whether a sale could leave us short of more shares than were located.
 
-    A token bucket kept as one time: every message moves ``due_ns`` on by an interval, and is in
-    time while that leaves it at most a whole burst ahead of now (the generic cell rate algorithm,
-    ITU-T I.371, Annex A). A burst of 0 allows nothing.
+    Shares that open orders may buy do not help. [Regulation SHO: 203 (b)(1); 15c3-5 (c)(2)(i)]
     """
-    after_ns = counted(rate, now_ns).due_ns
-    return rate.burst == 0 or after_ns > now_ns + rate.burst * rate.interval_ns
+    return not buys and exposure.open_sell + qty - exposure.position > locate_qty
 
 
-def counted(rate: Rate, now_ns: int) -> Rate:
-    """Return the rate after one more message."""
-    return Rate(rate.burst, rate.interval_ns, max(rate.due_ns, now_ns) + rate.interval_ns)
+@kernel
+def crosses_own(buys: Bool, price: Price, own_price: Price) -> Bool:
+    """Whether an order reaches our own best price on the other side; 0 is none.
+
+    [RTS 6: 12 (1)(a) and 15 (1); FINRA 5210.02]
+    """
+    if own_price == 0:
+        return False
+    return price >= own_price if buys else price <= own_price
 
 
-def opened(exposure: Exposure, buys: bool, qty: int) -> Exposure:
+@kernel
+def repeats(order: Order, newest: Newest, now_ns: Time, window_ns: U40) -> Bool:
+    """Whether a new order is the newest one of its trader and side again, within the window.
+
+    [15c3-5 (c)(1)(ii): duplicative orders; RTS 6: 15 (3)]
+    """
+    is_same = (
+        order.price == newest.price
+        and order.order_qty == newest.order_qty
+        and order.trader == newest.trader
+    )
+    return is_same and order.orig_qty == 0 and now_ns < newest.at_ns + window_ns
+
+
+@kernel
+def exceeds_rate(rate: Rate, now_ns: Time) -> Bool:
+    """Whether another message is too early. [RTS 6: 15 (1)(d); RTS 7: 18 (2)]"""
+    if rate.burst_ns == 0 or rate.burst_ns < rate.interval_ns:
+        return True
+    return rate.due_ns + rate.interval_ns > now_ns + rate.burst_ns
+
+
+@kernel
+def exceeds_gross(gross: Money, added: Notional, gross_max: Money) -> Bool:
+    """Whether all that was traded and is open passes the limit. [15c3-5 (c)(1)(i)]"""
+    return gross + added > gross_max
+
+
+@kernel
+def exceeds_net(level: Level, buys: Bool, added: Notional, net_max: Money) -> Bool:
+    """Whether bought less sold could pass the limit if all open on the order's side filled.
+
+    Only the order's own side counts, so an order that flattens passes. [15c3-5 (c)(1)(i)]
+    """
+    if buys:
+        return level.net + level.open_buy + added > net_max
+    return level.open_sell + added - level.net > net_max
+
+
+# What the gate remembers.
+
+
+@kernel
+def bounded(total: S60) -> Money:
+    """Return a sum of money, or the end of its range that it would leave."""
+    return min(max(total, 0), MONEY_MAX)
+
+
+@kernel
+def opened(exposure: Exposure, buys: Bool, qty: S32) -> Exposure:
     """Return the exposure after shares became open, or with a negative number no longer are."""
     position, open_buy, open_sell = exposure
     if buys:
-        return Exposure(position, open_buy + qty, open_sell)
-    return Exposure(position, open_buy, open_sell + qty)
+        return Exposure(position, min(max(open_buy + qty, 0), SHARES_MAX), open_sell)
+    return Exposure(position, open_buy, min(max(open_sell + qty, 0), SHARES_MAX))
 
 
-def filled(exposure: Exposure, buys: bool, qty: int) -> Exposure:
+@kernel
+def filled(exposure: Exposure, buys: Bool, qty: Quantity) -> Exposure:
     """Return the exposure after open shares were executed."""
     position, open_buy, open_sell = exposure
     if buys:
-        return Exposure(position + qty, open_buy - qty, open_sell)
-    return Exposure(position - qty, open_buy, open_sell - qty)
+        return Exposure(min(position + qty, POSITION_MAX), max(open_buy - qty, 0), open_sell)
+    return Exposure(max(position - qty, -POSITION_MAX), open_buy, max(open_sell - qty, 0))
 
 
-def deny_reason(
-    order: Order,
-    market: Market,
-    limits: Limits,
-    exposure: Exposure,
-    rate: Rate,
-    now_ns: int,
-) -> DenyReason:
-    """Return why an order must not leave, or ``NONE``."""
+@kernel
+def level_opened(level: Level, buys: Bool, money: S54) -> Level:
+    """Return the level after orders worth so much became open, or no longer are."""
+    gross = bounded(level.gross + money)
+    if buys:
+        return Level(level.net, bounded(level.open_buy + money), level.open_sell, gross)
+    return Level(level.net, level.open_buy, bounded(level.open_sell + money), gross)
+
+
+@kernel
+def level_filled(level: Level, buys: Bool, counted: Notional, executed: Notional) -> Level:
+    """Return the level after an execution. It was counted as open at its limit price."""
+    gross = bounded(level.gross - counted + executed)
+    if buys:
+        net = min(level.net + executed, MONEY_MAX)
+        return Level(net, bounded(level.open_buy - counted), level.open_sell, gross)
+    net = max(level.net - executed, -MONEY_MAX)
+    return Level(net, level.open_buy, bounded(level.open_sell - counted), gross)
+
+
+@kernel
+def counted(rate: Rate, now_ns: Time) -> Rate:
+    """Return the rate after one more message."""
+    due_ns = min(max(rate.due_ns, now_ns) + rate.interval_ns, TIME_MAX)
+    return Rate(rate.interval_ns, rate.burst_ns, due_ns)
+
+
+@kernel
+def resting_price(resting: Resting) -> Price:
+    """Return the best price of our open orders on a side, or a better one; 0 without any."""
+    if resting.count == 0:
+        return 0
+    return resting.best_price if resting.best_count > 0 else resting.behind_price
+
+
+@kernel
+def rested(resting: Resting, buys: Bool, price: Price) -> Resting:
+    """Return our open orders on a side after one more."""
+    count = min(resting.count + 1, OPEN_ORDERS_MAX)
+    best_price = resting_price(resting)
+    is_best = resting.best_count > 0 and price == best_price
+    is_better = best_price == 0 or (price >= best_price if buys else price <= best_price)
+    if is_best:
+        best_count = min(resting.best_count + 1, OPEN_ORDERS_MAX)
+        return Resting(count, best_count, price, resting.behind_price)
+    if is_better:
+        return Resting(count, 1, price, best_price)
+    behind = resting.behind_price
+    is_first_behind = resting.count == resting.best_count
+    if is_first_behind or (price > behind if buys else price < behind):
+        behind = price
+    return Resting(count, resting.best_count, resting.best_price, behind)
+
+
+@kernel
+def ended(resting: Resting, price: Price) -> Resting:
+    """Return our open orders on a side after one of this price ended."""
+    count, best_count, best_price, behind_price = resting
+    if best_count > 0 and price == best_price:
+        best_count = best_count - 1
+    return Resting(max(count - 1, 0), best_count, best_price, behind_price)
+
+
+# All together.
+
+
+@kernel
+def reason_of_order(
+    order: Order, ready: Ready, market: Market, limits: Limits, is_killed: Bool
+) -> U5:
+    """Return the lowest reason that needs nothing of what the gate remembers, or ``NONE``."""
+    qty = order.order_qty & QUANTITY_MASK
+    reference = twice_reference(market.bid_price, market.ask_price, market.last_price)
+    if is_killed:
+        return DenyReason.KILL_SWITCH
+    if not ready.session:
+        return DenyReason.SESSION_NOT_READY
     if limits.qty_max == 0:
         return DenyReason.UNKNOWN_SYMBOL
     if market.halted:
@@ -139,14 +488,82 @@ def deny_reason(
         return DenyReason.QUANTITY_ZERO
     if exceeds_quantity(order.order_qty, limits.qty_max):
         return DenyReason.QUANTITY_EXCEEDS_MAXIMUM
-    if exceeds_notional(order.price, order.order_qty, limits.notional_max):
+    if exceeds_notional(order.price, qty, limits.notional_max):
         return DenyReason.NOTIONAL_EXCEEDS_MAXIMUM
     if order.price == 0:
         return DenyReason.PRICE_ZERO
-    if outside_band(order.price, market.bid_price, market.ask_price, limits.price_band_bp):
+    if outside_band(order.price, reference, limits.price_band_bp):
         return DenyReason.PRICE_OUTSIDE_BAND
-    if exceeds_position(exposure, order.buys, order.added_qty, limits.position_max):
-        return DenyReason.POSITION_EXCEEDS_LIMIT
-    if exceeds_rate(rate, now_ns):
-        return DenyReason.MESSAGE_RATE_EXCEEDED
+    if not ready.order:
+        return DenyReason.UNKNOWN_ORDER
+    if not ready.slot:
+        return DenyReason.NO_RING_SLOT
+    if off_tick(order.price, limits.tick_size):
+        return DenyReason.PRICE_OFF_TICK
+    if limits.restricted:
+        return DenyReason.SYMBOL_RESTRICTED
+    if forbids_phase(limits.phases, market.phase):
+        return DenyReason.PHASE_NOT_ALLOWED
     return DenyReason.NONE
+
+
+@kernel
+def reason_of_symbol(
+    order: Order,
+    limits: Limits,
+    exposure: Exposure,
+    own: Resting,
+    opposite: Resting,
+    newest: Newest,
+    now_ns: Time,
+) -> U5:
+    """Return the lowest reason that the symbol's past gives, or ``NONE``.
+
+    ``own`` and ``newest`` are those of the order's side, ``opposite`` of the other one.
+    """
+    qty = added_qty(order.order_qty & QUANTITY_MASK, order.orig_qty)
+    if exceeds_position(exposure, order.buys, qty, limits.position_max):
+        return DenyReason.POSITION_EXCEEDS_LIMIT
+    if lacks_locate(exposure, order.buys, qty, limits.locate_qty):
+        return DenyReason.SHORT_SALE_WITHOUT_LOCATE
+    if crosses_own(order.buys, order.price, resting_price(opposite)):
+        return DenyReason.SELF_TRADE
+    if repeats(order, newest, now_ns, limits.duplicate_window_ns):
+        return DenyReason.DUPLICATE_ORDER
+    if own.count == OPEN_ORDERS_MAX:
+        return DenyReason.OPEN_ORDERS_EXCEED_MAXIMUM
+    return DenyReason.NONE
+
+
+@kernel
+def reason_of_levels(
+    buys: Bool, added: Notional, trader: Account, desk: Account, firm: Account, now_ns: Time
+) -> U5:
+    """Return the lowest reason that trader, desk or firm give, or ``NONE``."""
+    if (
+        exceeds_rate(trader.rate, now_ns)
+        or exceeds_rate(desk.rate, now_ns)
+        or exceeds_rate(firm.rate, now_ns)
+    ):
+        return DenyReason.MESSAGE_RATE_EXCEEDED
+    if exceeds_gross(trader.level.gross, added, trader.limits.gross_max):
+        return DenyReason.TRADER_GROSS_EXCEEDS_LIMIT
+    if exceeds_gross(desk.level.gross, added, desk.limits.gross_max):
+        return DenyReason.DESK_GROSS_EXCEEDS_LIMIT
+    if exceeds_gross(firm.level.gross, added, firm.limits.gross_max):
+        return DenyReason.FIRM_GROSS_EXCEEDS_LIMIT
+    if exceeds_net(trader.level, buys, added, trader.limits.net_max):
+        return DenyReason.TRADER_NET_EXCEEDS_LIMIT
+    if exceeds_net(desk.level, buys, added, desk.limits.net_max):
+        return DenyReason.DESK_NET_EXCEEDS_LIMIT
+    if exceeds_net(firm.level, buys, added, firm.limits.net_max):
+        return DenyReason.FIRM_NET_EXCEEDS_LIMIT
+    return DenyReason.NONE
+
+
+@kernel
+def lower_code(a: U5, b: U5) -> U5:
+    """Return the reason with the lower code of two, where ``NONE`` is no reason."""
+    if a == DenyReason.NONE:
+        return b
+    return a if b == DenyReason.NONE or a < b else b

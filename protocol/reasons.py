@@ -80,7 +80,8 @@ class DenyReason(IntEnum):
 
     NONE = 0
     KILL_SWITCH = 1
-    """The kill switch is on, or the host's heartbeat was lost."""
+    """The kill switch of the trader, the desk or the firm is on, or the host's heartbeat was lost.
+    """
     SESSION_NOT_READY = 2
     """There is no order entry session, or it is closed."""
     UNKNOWN_SYMBOL = 3
@@ -90,15 +91,43 @@ class DenyReason(IntEnum):
     BOOK_STALE = 5
     """The symbol's book is not known to be exact."""
     QUANTITY_ZERO = 6
+    """The order can execute no share."""
     QUANTITY_EXCEEDS_MAXIMUM = 7
+    """One order may not have as many shares."""
     NOTIONAL_EXCEEDS_MAXIMUM = 8
+    """One order may not be worth as much at its limit price."""
     PRICE_ZERO = 9
+    """The order has no limit price."""
     PRICE_OUTSIDE_BAND = 10
-    """The price is further from the reference price than the band allows."""
+    """The price is further from the reference price than the band allows, or there is none."""
     POSITION_EXCEEDS_LIMIT = 11
     """Position and all open orders of that side together pass the position limit."""
     MESSAGE_RATE_EXCEEDED = 12
+    """The trader, the desk or the firm sends more messages than its token bucket holds."""
     UNKNOWN_ORDER = 13
     """A cancel or replace names an order that is not open."""
     NO_RING_SLOT = 14
     """No slot for each of the order's answers could be reserved."""
+    PRICE_OFF_TICK = 15
+    """The price is no multiple of the symbol's tick."""
+    SYMBOL_RESTRICTED = 16
+    """The symbol is on the restricted list."""
+    PHASE_NOT_ALLOWED = 17
+    """The market is in a phase in which no order of this symbol may be sent."""
+    SHORT_SALE_WITHOUT_LOCATE = 18
+    """More shares could be sold than are held, and not as many were located."""
+    SELF_TRADE = 19
+    """The order reaches the price of an order of our own on the other side."""
+    DUPLICATE_ORDER = 20
+    """The trader's newest order on that side of the symbol was the same, a moment ago."""
+    OPEN_ORDERS_EXCEED_MAXIMUM = 21
+    """There are as many open orders on that side of the symbol as can be counted."""
+    TRADER_GROSS_EXCEEDS_LIMIT = 22
+    """What the trader has bought and sold today, and all open orders, pass the gross limit."""
+    DESK_GROSS_EXCEEDS_LIMIT = 23
+    FIRM_GROSS_EXCEEDS_LIMIT = 24
+    TRADER_NET_EXCEEDS_LIMIT = 25
+    """What the trader has bought less sold, and the open orders of that side, pass the net limit.
+    """
+    DESK_NET_EXCEEDS_LIMIT = 26
+    FIRM_NET_EXCEEDS_LIMIT = 27

@@ -1,0 +1,104 @@
+"""Functions compiled by Numba, and called by address.
+
+What is compiled is kept in the user's cache, in a folder named after the text of all kernels and
+host modules: Numba itself does not notice when a function in another file has changed.
+
+A kernel can be called by a compiled function as it stands. With ``NUMBA_DISABLE_JIT`` everything
+here is plain Python.
+"""
+
+import ctypes
+import hashlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numba
+import numpy as np
+from numba import types
+from numba.extending import intrinsic, typeof_impl
+from numpy.typing import NDArray
+
+from kernels.types import Boolean, Group, Kernel, kernel_type
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_ROOT = Path(__file__).resolve().parents[1]
+IS_OFF = bool(numba.config.DISABLE_JIT)  # type: ignore[attr-defined]
+
+
+def _cache_folder() -> Path:
+    sources = sorted([*(_ROOT / "kernels").glob("*.py"), *(_ROOT / "sw").rglob("*.py")])
+    digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base, "tickwire", digest[:16])
+
+
+if not numba.config.CACHE_DIR:  # type: ignore[attr-defined]
+    numba.config.CACHE_DIR = str(_cache_folder())  # type: ignore[attr-defined]
+
+
+def jit(function: F) -> F:
+    """Compile a function when it is first called, and keep the result on disk."""
+    compiled: F = numba.njit(cache=True)(function)
+    return compiled
+
+
+def entry(function: F, *arguments: Any) -> F:
+    """Return a compiled function without the look at its arguments' types: half of a call's time.
+
+    ``arguments`` show the types; the function is called with them, so they must be harmless.
+    """
+    if IS_OFF:
+        return function
+    function(*arguments)
+    (signature,) = function.signatures  # type: ignore[attr-defined]
+    point: F = function.overloads[signature].entry_point  # type: ignore[attr-defined]
+    return point
+
+
+def dtype_of(record: type) -> np.dtype[Any]:
+    """Return the NumPy type of a kernel's record.
+
+    Every integer has 64 bits and a sign, so that no mix of types can become a float.
+    """
+    kind = kernel_type(record)
+    if not isinstance(kind, Group):
+        raise TypeError(f"record must be a NamedTuple, not {kind}")
+    return np.dtype(
+        [(name, np.bool_ if isinstance(item, Boolean) else np.int64) for name, item in kind.items],
+        align=True,
+    )
+
+
+_compiled: dict[Kernel[..., Any], Any] = {}
+
+
+@typeof_impl.register(Kernel)
+def _typeof_kernel(kernel: Kernel[..., Any], context: Any) -> Any:
+    if kernel not in _compiled:
+        _compiled[kernel] = numba.njit(kernel.function)
+    return typeof_impl(_compiled[kernel], context)
+
+
+@intrinsic
+def _pointer(context: Any, address: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        return builder.inttoptr(values[0], context.get_value_type(types.voidptr))
+
+    return types.voidptr(types.int64), generate
+
+
+def _carray(address: int, shape: Any, dtype: Any) -> Any:
+    return numba.carray(_pointer(address), shape, dtype)
+
+
+def _array(address: int, shape: int | tuple[int, ...], dtype: Any) -> NDArray[Any]:
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    memory = (ctypes.c_char * size).from_address(int(address))
+    return np.frombuffer(memory, dtype).reshape(shape)
+
+
+array_at: Callable[[int, Any, Any], Any] = _array if IS_OFF else numba.njit(_carray)
+"""Takes address, shape and type; returns the array that stands there. It must outlive its use."""
