@@ -54,6 +54,7 @@ Time = U62
 
 QUANTITY_MASK = (1 << 20) - 1
 SHARES_MAX = (1 << 32) - 1
+NOTIONAL_MAX = (1 << 52) - 1
 POSITION_MAX = (1 << 31) - 1
 MONEY_MAX = (1 << 56) - 1
 TIME_MAX = (1 << 62) - 1
@@ -133,13 +134,13 @@ class Exposure(NamedTuple):
 class Resting(NamedTuple):
     """Our open orders on one side of a symbol: how many, and their best price.
 
-    The ``best_count`` orders of ``best_price`` are followed one by one. Of those behind only the
+    The ``best_orders`` orders of ``best_price`` are followed one by one. Of those behind only the
     best price is kept that one of them ever had, so ours is never better than what this tells, and
     it is exact while there are two prices at most.
     """
 
-    count: U16 = 0
-    best_count: U16 = 0
+    orders: U16 = 0
+    best_orders: U16 = 0
     best_price: Price = 0
     behind_price: Price = 0
 
@@ -346,7 +347,8 @@ def repeats(order: Order, newest: Newest, now_ns: Time, window_ns: U40) -> Bool:
         and order.order_qty == newest.order_qty
         and order.trader == newest.trader
     )
-    return is_same and order.orig_qty == 0 and now_ns < newest.at_ns + window_ns
+    is_soon = window_ns > 0 and now_ns < newest.at_ns + window_ns
+    return is_same and is_soon and order.orig_qty == 0
 
 
 @kernel
@@ -411,14 +413,14 @@ def level_opened(level: Level, buys: Bool, money: S54) -> Level:
 
 
 @kernel
-def level_filled(level: Level, buys: Bool, counted: Notional, executed: Notional) -> Level:
+def level_filled(level: Level, buys: Bool, as_open: Notional, executed: Notional) -> Level:
     """Return the level after an execution. It was counted as open at its limit price."""
-    gross = bounded(level.gross - counted + executed)
+    gross = bounded(level.gross - as_open + executed)
     if buys:
         net = min(level.net + executed, MONEY_MAX)
-        return Level(net, bounded(level.open_buy - counted), level.open_sell, gross)
+        return Level(net, bounded(level.open_buy - as_open), level.open_sell, gross)
     net = max(level.net - executed, -MONEY_MAX)
-    return Level(net, level.open_buy, bounded(level.open_sell - counted), gross)
+    return Level(net, level.open_buy, bounded(level.open_sell - as_open), gross)
 
 
 @kernel
@@ -431,37 +433,37 @@ def counted(rate: Rate, now_ns: Time) -> Rate:
 @kernel
 def resting_price(resting: Resting) -> Price:
     """Return the best price of our open orders on a side, or a better one; 0 without any."""
-    if resting.count == 0:
+    if resting.orders == 0:
         return 0
-    return resting.best_price if resting.best_count > 0 else resting.behind_price
+    return resting.best_price if resting.best_orders > 0 else resting.behind_price
 
 
 @kernel
 def rested(resting: Resting, buys: Bool, price: Price) -> Resting:
     """Return our open orders on a side after one more."""
-    count = min(resting.count + 1, OPEN_ORDERS_MAX)
+    orders = min(resting.orders + 1, OPEN_ORDERS_MAX)
     best_price = resting_price(resting)
-    is_best = resting.best_count > 0 and price == best_price
+    is_best = resting.best_orders > 0 and price == best_price
     is_better = best_price == 0 or (price >= best_price if buys else price <= best_price)
     if is_best:
-        best_count = min(resting.best_count + 1, OPEN_ORDERS_MAX)
-        return Resting(count, best_count, price, resting.behind_price)
+        best_orders = min(resting.best_orders + 1, OPEN_ORDERS_MAX)
+        return Resting(orders, best_orders, price, resting.behind_price)
     if is_better:
-        return Resting(count, 1, price, best_price)
+        return Resting(orders, 1, price, best_price)
     behind = resting.behind_price
-    is_first_behind = resting.count == resting.best_count
+    is_first_behind = resting.orders == resting.best_orders
     if is_first_behind or (price > behind if buys else price < behind):
         behind = price
-    return Resting(count, resting.best_count, resting.best_price, behind)
+    return Resting(orders, resting.best_orders, resting.best_price, behind)
 
 
 @kernel
 def ended(resting: Resting, price: Price) -> Resting:
     """Return our open orders on a side after one of this price ended."""
-    count, best_count, best_price, behind_price = resting
-    if best_count > 0 and price == best_price:
-        best_count = best_count - 1
-    return Resting(max(count - 1, 0), best_count, best_price, behind_price)
+    orders, best_orders, best_price, behind_price = resting
+    if best_orders > 0 and price == best_price:
+        best_orders = best_orders - 1
+    return Resting(max(orders - 1, 0), best_orders, best_price, behind_price)
 
 
 # All together.
@@ -530,7 +532,7 @@ def reason_of_symbol(
         return DenyReason.SELF_TRADE
     if repeats(order, newest, now_ns, limits.duplicate_window_ns):
         return DenyReason.DUPLICATE_ORDER
-    if own.count == OPEN_ORDERS_MAX:
+    if own.orders == OPEN_ORDERS_MAX:
         return DenyReason.OPEN_ORDERS_EXCEED_MAXIMUM
     return DenyReason.NONE
 

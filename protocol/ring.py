@@ -38,6 +38,7 @@ class RecordType(IntEnum):
     MASS_CANCEL = 0x34
     LIMITS = 0x35
     HEARTBEAT = 0x36
+    LEVEL_LIMITS = 0x37
 
 
 class BboFlag(IntFlag):
@@ -50,8 +51,15 @@ class BboFlag(IntFlag):
 class LimitsFlag(IntFlag):
     """Flags of a LIMITS record."""
 
-    RATE = 1
-    """The record sets the message rate of the whole card instead of one symbol's limits."""
+    RESTRICTED = 1
+    """The symbol is on the restricted list."""
+
+
+class LevelLimitsFlag(IntFlag):
+    """Flags of a LEVEL_LIMITS record."""
+
+    KILLED = 1
+    """The kill switch of the desk or trader is on. That of the firm is the register KILL."""
 
 
 class MassCancelFlag(IntFlag):
@@ -217,6 +225,7 @@ EXECUTION = Family(
 
 _SIDE = uint("Side", 16, 1, "OUCH side.")
 _TIME_IN_FORCE = uint("Time In Force", 17, 1, "OUCH time in force.")
+_TRADER = uint("Trader Index", 18, 2, "Whose limits it is measured by.", default=0)
 _ORDER_QTY = uint("Order Qty", 20, 4, "Shares (FIX 38); in a replace those of the whole chain.")
 _PRICE = Field("Price", 24, 4, Kind.PRICE4, "Limit price (FIX 44).")
 
@@ -227,7 +236,7 @@ NEW = _record(
     _cl_ord_id(),
     _SIDE,
     _TIME_IN_FORCE,
-    _reserved(18, 20),
+    _TRADER,
     _ORDER_QTY,
     _PRICE,
 )
@@ -238,7 +247,7 @@ REPLACE = _record(
     _cl_ord_id(meaning="Number of the replacement."),
     _SIDE,
     _TIME_IN_FORCE,
-    _reserved(18, 20),
+    _TRADER,
     _ORDER_QTY,
     _PRICE,
     uint("Orig Cl Ord Id", 28, 4, "Order to be replaced (FIX 41)."),
@@ -259,11 +268,28 @@ LIMITS = _record(
     uint("Notional Max", 16, 8, "Most value of one order, 1e-4 USD.", default=0),
     uint("Position Max", 24, 4, "Most shares long or short, open orders counted.", default=0),
     uint("Price Band Bp", 28, 4, "Furthest from the mid, in basis points of it.", default=0),
-    uint("Rate Burst", 32, 4, "With RATE: most messages at once.", default=0),
-    uint("Rate Interval Ns", 36, 4, "With RATE: time that earns one message.", default=0),
+    uint("Locate Qty", 32, 4, "Shares located for short sales.", default=0),
+    uint("Tick Size", 36, 1, "100, 50 or 1, in 1e-4 USD; 1 below 1 USD.", default=0),
+    uint("Phases", 37, 1, "Bit n: orders may be sent in MarketPhase n.", default=0),
+    _reserved(38, 40),
+    uint("Duplicate Window Ns", 40, 8, "Least time between equal orders.", default=0),
+)
+LEVEL_LIMITS = _record(
+    RecordType.LEVEL_LIMITS,
+    "Level Limits Command",
+    CLAUSE,
+    uint("Level Index", 4, 4, "Index of the desk or trader; 0 for the firm.", default=0),
+    uint("Gross Max", 16, 8, "Most bought, sold and open, 1e-4 USD.", default=0),
+    uint("Net Max", 24, 8, "Most bought less sold either way, 1e-4 USD.", default=0),
+    uint("Rate Burst Ns", 32, 8, "Messages at once, times the interval.", default=0),
+    uint("Rate Interval Ns", 40, 4, "Time that earns one message.", default=0),
+    uint("Desk Index", 44, 2, "Desk of the trader.", default=0),
+    uint("Level", 46, 1, "`F` firm, `D` desk, `T` trader."),
 )
 HEARTBEAT = _record(RecordType.HEARTBEAT, "Heartbeat Command", CLAUSE)
-COMMAND = Family("command ring", (NEW, CANCEL, REPLACE, MASS_CANCEL, LIMITS, HEARTBEAT))
+COMMAND = Family(
+    "command ring", (NEW, CANCEL, REPLACE, MASS_CANCEL, LIMITS, HEARTBEAT, LEVEL_LIMITS)
+)
 
 ORDER_COMMANDS = frozenset({NEW.code, CANCEL.code, REPLACE.code, MASS_CANCEL.code})
 """Types of the commands that become a message to the venue; these count in the message rate."""

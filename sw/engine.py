@@ -12,9 +12,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from kernels.risk import Limits, Rate
+from kernels.risk import LevelLimits, Limits, Rate
 from protocol import registers, ring
 from protocol.registers import Register
+from protocol.risk import RiskLevel
 from protocol.units import NS_PER_SECOND
 from sw.card import Card, identify, write
 from sw.errors import CardError
@@ -55,6 +56,8 @@ class EngineConfig:
     symbols: Sequence[Symbol]
     limits: Sequence[Limits]
     """By symbol index, as the symbols."""
+    level_limits: LevelLimits
+    """Of the trader, of the desk and of the firm: there is one of each."""
     rate: Rate
     quoting: Sequence[Quoting | None]
     """By symbol index; None for a symbol that is watched but not quoted."""
@@ -141,8 +144,12 @@ class Engine:
         write(card, registers.HEARTBEAT_TIMEOUT_NS, config.heartbeat_timeout_ns)
         self._hand_over(session)
         write(card, registers.CONTROL, 1)
-        self.risk.limits = list(config.limits)
-        self.risk.rate = config.rate
+        for index, limits in enumerate(config.limits):
+            self.risk.set_limits(index, limits)
+        for level, index in self.risk.levels:
+            self.risk.set_level(level, index, config.level_limits, config.rate)
+            if level is not RiskLevel.FIRM:
+                self.risk.kill(level, index, False)
         if not self.oms.write_limits(now_ns):
             raise CardError(f"COMMAND_RING_FULL: slots={config.command_slots}")
         self._beat(now_ns)

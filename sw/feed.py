@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from enum import IntEnum, unique
 
 from protocol import ring
+from protocol.market import PHASES, MarketPhase
 from protocol.reasons import StaleReason
 from sw.errors import RingError
 from sw.ring import RingReader
@@ -35,6 +36,10 @@ class Quote:
     feed_sequence: int = 0
     stale_reason: StaleReason = StaleReason.NONE
     trading_state: int = TradingState.UNKNOWN
+    last_price: int = 0
+    """Price of the newest trade; 0 before the first."""
+    phase: MarketPhase = MarketPhase.UNKNOWN
+    """Phase of the market's day."""
     skipped: int = 0
     """Changes that the card conflated away, in total."""
 
@@ -101,12 +106,24 @@ class Feed:
         record_type = record[0]
         if record_type == ring.RecordType.BBO:
             return self._apply_bbo(record)
-        if record_type == ring.RecordType.GAP:
+        if record_type == ring.RecordType.TRADE:
+            trade = ring.TRADE.unpack(record)
+            self.quotes[trade["symbol_index"]].last_price = trade["last_price"]
+        elif record_type == ring.RecordType.STATUS:
+            self._apply_status(record)
+        elif record_type == ring.RecordType.GAP:
             self.gap_count += 1
             self.messages_lost += ring.GAP.unpack(record)["message_count"]
         elif record_type not in ring.MARKET.by_code:
             raise RingError(f"MARKET_RECORD_UNKNOWN: type=0x{record_type:02x}")
         return ring.ALL_MARKET
+
+    def _apply_status(self, record: bytes) -> None:
+        status = ring.STATUS.unpack(record)
+        phase = PHASES.get(chr(status["status"]))
+        if status["message_type"] == ord("S") and phase is not None:
+            for quote in self.quotes:
+                quote.phase = phase
 
     def _apply_bbo(self, record: bytes) -> int:
         bbo = ring.BBO.unpack(record)

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 import numba
 import numpy as np
-from numba import types
+from numba import carray, types  # type: ignore[attr-defined]
 from numba.extending import intrinsic, typeof_impl
 from numpy.typing import NDArray
 
@@ -41,8 +41,8 @@ if not numba.config.CACHE_DIR:  # type: ignore[attr-defined]
 
 def jit(function: F) -> F:
     """Compile a function when it is first called, and keep the result on disk."""
-    compiled: F = numba.njit(cache=True)(function)
-    return compiled
+    compiled: Any = numba.njit(cache=True)(function)
+    return compiled  # type: ignore[no-any-return]
 
 
 def entry(function: F, *arguments: Any) -> F:
@@ -91,7 +91,7 @@ def _pointer(context: Any, address: Any) -> Any:
 
 
 def _carray(address: int, shape: Any, dtype: Any) -> Any:
-    return numba.carray(_pointer(address), shape, dtype)
+    return carray(_pointer(address), shape, dtype)  # type: ignore[call-arg]
 
 
 def _array(address: int, shape: int | tuple[int, ...], dtype: Any) -> NDArray[Any]:

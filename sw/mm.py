@@ -58,7 +58,7 @@ class MarketMaker:
 
     def on_event(self, now_ns: int) -> None:
         """Bring both quotes to where they should be. Called after the market or an order moved."""
-        position = self._risk.exposures[self._symbol_index].position
+        position = self._risk.exposure(self._symbol_index).position
         bid_price, ask_price = self._prices()
         room = self._quoting.inventory_max
         size = self._quoting.order_qty if self._quote.tradable else 0

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from kernels.risk import Order as RiskOrder
+from kernels.risk import Market, added_notional
 from protocol import ring
 from protocol.layout import Layout, Value
 from protocol.orders import (
@@ -22,6 +22,7 @@ from protocol.orders import (
     after_refusal,
 )
 from protocol.reasons import DenyReason
+from protocol.risk import RiskLevel
 from sw.errors import OrderStateError, RingError
 from sw.feed import Quote
 from sw.ring import RingReader, RingWriter
@@ -51,6 +52,11 @@ class Order:
     """The newest order that was to replace this one."""
     reserved_qty: int = 0
     """Shares counted as open for a replacement on top of its original's."""
+    reserved_notional: int = 0
+    """The same in money."""
+    trader: int = 0
+    counted_price: int = 0
+    """Price that the order counts at: the one it was asked for at."""
     venue_order_id: int = 0
 
     @property
@@ -124,23 +130,50 @@ class Oms:
         price: int,
         now_ns: int,
         time_in_force: TimeInForce = TimeInForce.DAY,
+        trader: int = 0,
     ) -> Order:
         """Send a new order. Returns it in ``PENDING_NEW``, or in ``DENIED``."""
         order = Order(
-            self._take_id(), symbol_index, side, order_qty, price, time_in_force, order_qty
+            self._take_id(),
+            symbol_index,
+            side,
+            order_qty,
+            price,
+            time_in_force,
+            order_qty,
+            trader=trader,
+            counted_price=price,
         )
         self.orders[order.cl_ord_id] = order
-        asked = RiskOrder(side is Side.BUY, order_qty, order_qty, price)
-        reason = self._risk.check(symbol_index, asked, self._quotes[symbol_index], now_ns)
-        if reason is DenyReason.NONE and not self._publish(
-            ring.NEW, order, now_ns, price=price, order_qty=order_qty
-        ):
-            reason = DenyReason.NO_RING_SLOT
-        if reason is not DenyReason.NONE:
+        self._tell_market(symbol_index)
+        reason = self._risk.decide(
+            symbol_index,
+            trader,
+            side is Side.BUY,
+            order_qty,
+            price,
+            now_ns,
+            slot=self._commands.free > 0,
+        )
+        if reason is DenyReason.NONE:
+            self._publish(ring.NEW, order, now_ns, price=price, order_qty=order_qty)
+        else:
             self._deny(order, reason)
-            return order
-        self._risk.open(symbol_index, side is Side.BUY, order_qty)
         return order
+
+    def _tell_market(self, symbol_index: int) -> None:
+        quote = self._quotes[symbol_index]
+        self._risk.set_market(
+            symbol_index,
+            Market(
+                quote.bid_price,
+                quote.ask_price,
+                quote.last_price,
+                quote.halted,
+                quote.stale,
+                quote.phase,
+            ),
+        )
 
     def replace(self, order: Order, order_qty: int, price: int, now_ns: int) -> Order | None:
         """Ask for another size and price. Returns the replacement, or None when it was denied.
@@ -150,7 +183,6 @@ class Oms:
         """
         self._step(order, OrderEvent.REPLACE_REQUESTED)
         leaves = max(order_qty - order.cum_qty, 0)
-        added = max(leaves - order.leaves_qty, 0)
         replacement = Order(
             self._take_id(),
             order.symbol_index,
@@ -160,27 +192,35 @@ class Oms:
             order.time_in_force,
             leaves,
             orig=order,
-            reserved_qty=added,
+            trader=order.trader,
+            counted_price=price,
         )
-        asked = RiskOrder(order.side is Side.BUY, leaves, added, price)
-        quote = self._quotes[order.symbol_index]
-        reason = self._risk.check(order.symbol_index, asked, quote, now_ns)
+        self._tell_market(order.symbol_index)
+        reason = self._risk.decide_replacement(
+            order.symbol_index,
+            order.trader,
+            order.side is Side.BUY,
+            leaves,
+            price,
+            order.leaves_qty,
+            order.counted_price,
+            now_ns,
+            slot=self._commands.free > 0,
+        )
         self.orders[replacement.cl_ord_id] = replacement
-        if reason is DenyReason.NONE and not self._publish(
+        if reason is not DenyReason.NONE:
+            self._deny(replacement, reason)
+            return None
+        self._publish(
             ring.REPLACE,
             replacement,
             now_ns,
             price=price,
             order_qty=order_qty,
             orig_cl_ord_id=order.cl_ord_id,
-        ):
-            reason = DenyReason.NO_RING_SLOT
-        if reason is not DenyReason.NONE:
-            replacement.reserved_qty = 0
-            self._deny(replacement, reason)
-            return None
+        )
+        self._set_aside(replacement, order)
         order.replacement = replacement
-        self._risk.open(order.symbol_index, order.side is Side.BUY, added)
         return replacement
 
     def cancel(self, order: Order, now_ns: int) -> bool:
@@ -196,7 +236,7 @@ class Oms:
         )
         state = order.state
         self._step(order, OrderEvent.CANCEL_REQUESTED)
-        if not self._put(record, now_ns):
+        if not self._put(record, now_ns, order.trader):
             order.state = state
             return False
         return True
@@ -223,21 +263,35 @@ class Oms:
         )
 
     def write_limits(self, now_ns: int) -> bool:
-        """Write every symbol's limits and the message rate to the card."""
-        rate = self._risk.rate
+        """Write every symbol's limits to the card, then those of traders, desks and the firm."""
+        risk = self._risk
         records = [
-            ring.LIMITS.pack(symbol_index=index, ts_host_ns=now_ns, **limits._asdict())
-            for index, limits in enumerate(self._risk.limits)
-        ]
-        records.append(
             ring.LIMITS.pack(
-                symbol_index=ring.ALL_MARKET,
+                symbol_index=index,
                 ts_host_ns=now_ns,
-                flags=ring.LimitsFlag.RATE,
-                rate_burst=rate.burst,
-                rate_interval_ns=rate.interval_ns,
+                flags=ring.LimitsFlag.RESTRICTED if restricted else 0,
+                **limits,
             )
-        )
+            for index in range(risk.symbol_count)
+            for limits in (risk.limits(index)._asdict(),)
+            for restricted in (limits.pop("restricted"),)
+        ]
+        for level, index in risk.levels:
+            rate, limits = risk.rate(level, index), risk.level_limits(level, index)
+            killed = level is not RiskLevel.FIRM and risk.is_killed(level, index)
+            records.append(
+                ring.LEVEL_LIMITS.pack(
+                    symbol_index=ring.ALL_MARKET,
+                    ts_host_ns=now_ns,
+                    flags=ring.LevelLimitsFlag.KILLED if killed else 0,
+                    level=level,
+                    level_index=index,
+                    desk_index=risk.desk_of(index) if level is RiskLevel.TRADER else 0,
+                    rate_burst_ns=rate.burst_ns,
+                    rate_interval_ns=rate.interval_ns,
+                    **limits._asdict(),
+                )
+            )
         return all(self._put(record, now_ns) for record in records)
 
     # Answers of card and venue.
@@ -290,7 +344,7 @@ class Oms:
         if record_type == kinds.ACCEPTED:
             self._accepted(order, values)
         elif record_type == kinds.EXECUTED:
-            self._executed(order, values["last_qty"])
+            self._executed(order, values["last_qty"], values["last_price"])
             fills.append(Fill(order, values["last_qty"], values["last_price"]))
         elif record_type == kinds.REPLACED:
             self._replaced(order, values)
@@ -309,7 +363,7 @@ class Oms:
         if values["order_state"] == ord("D"):
             self._canceled(order, order.leaves_qty)
 
-    def _executed(self, order: Order, last_qty: int) -> None:
+    def _executed(self, order: Order, last_qty: int, last_price: int) -> None:
         if last_qty > order.leaves_qty:
             raise OrderStateError(
                 f"ORDER_OVERFILLED: cl_ord_id={order.cl_ord_id}, "
@@ -317,7 +371,15 @@ class Oms:
             )
         order.leaves_qty -= last_qty
         order.cum_qty += last_qty
-        self._risk.fill(order.symbol_index, order.side is Side.BUY, last_qty)
+        self._risk.execute(
+            order.symbol_index,
+            order.trader,
+            order.side is Side.BUY,
+            order.counted_price,
+            last_price,
+            last_qty,
+            order.leaves_qty == 0,
+        )
         event = OrderEvent.PARTIALLY_EXECUTED if order.leaves_qty else OrderEvent.EXECUTED
         self._step(order, event)
         if event is OrderEvent.EXECUTED:
@@ -328,19 +390,25 @@ class Oms:
         if orig is None or orig.cl_ord_id != values["orig_cl_ord_id"]:
             raise OrderStateError(f"ORDER_NOT_A_REPLACEMENT: cl_ord_id={replacement.cl_ord_id}")
         leaves = values["leaves_qty"]
-        buys = replacement.side is Side.BUY
-        opened = leaves - orig.leaves_qty - replacement.reserved_qty
-        self._risk.open(replacement.symbol_index, buys, opened)
+        self._release(
+            orig,
+            orig.leaves_qty + replacement.reserved_qty - leaves,
+            orig.leaves_qty * orig.counted_price
+            + replacement.reserved_notional
+            - leaves * replacement.counted_price,
+            ends=True,
+        )
         replacement.cum_qty = orig.cum_qty
         replacement.leaves_qty = leaves
-        replacement.reserved_qty = orig.leaves_qty = 0
+        replacement.reserved_qty = replacement.reserved_notional = orig.leaves_qty = 0
         self._step(orig, OrderEvent.REPLACED)
         self._accepted(replacement, values)
 
     def _canceled(self, order: Order, canceled_qty: int) -> None:
         canceled_qty = min(canceled_qty, order.leaves_qty)
         order.leaves_qty -= canceled_qty
-        self._risk.open(order.symbol_index, order.side is Side.BUY, -canceled_qty)
+        money = canceled_qty * order.counted_price
+        self._release(order, canceled_qty, money, ends=order.leaves_qty == 0)
         if order.leaves_qty:
             self._step(order, OrderEvent.REDUCED)
             self._reserve(order)
@@ -372,12 +440,11 @@ class Oms:
         if not order.is_open:
             return  # Its original ended first, and took it along.
         self._step(order, event)
-        buys = order.side is Side.BUY
         if order.orig is None:
-            self._risk.open(order.symbol_index, buys, -order.leaves_qty)
+            money = order.leaves_qty * order.counted_price
+            self._release(order, order.leaves_qty, money, ends=True)
         else:
-            self._risk.open(order.symbol_index, buys, -order.reserved_qty)
-            order.reserved_qty = 0
+            self._give_back(order)
             self._refuse_request(order.orig, OrderEvent.REPLACE_REFUSED)
         order.leaves_qty = 0
 
@@ -389,11 +456,36 @@ class Oms:
         """Let what was taken off an order stay open for the replacement that will open it again."""
         pending = order.replacement
         if pending is not None and pending.state is OrderState.PENDING_NEW:
-            reserved = max(pending.order_qty - order.cum_qty - order.leaves_qty, 0)
-            self._risk.open(
-                order.symbol_index, order.side is Side.BUY, reserved - pending.reserved_qty
-            )
-            pending.reserved_qty = reserved
+            qty, money = pending.reserved_qty, pending.reserved_notional
+            self._set_aside(pending, order)
+            self._release(pending, qty - pending.reserved_qty, money - pending.reserved_notional)
+
+    @staticmethod
+    def _set_aside(replacement: Order, orig: Order) -> None:
+        """Write what a replacement counts on top of its original."""
+        leaves = max(replacement.order_qty - orig.cum_qty, 0)
+        replacement.reserved_qty = max(leaves - orig.leaves_qty, 0)
+        replacement.reserved_notional = added_notional(
+            replacement.counted_price, leaves, orig.counted_price, orig.leaves_qty
+        )
+
+    def _give_back(self, replacement: Order) -> None:
+        """Take back what a replacement counts that does not stand."""
+        self._release(
+            replacement, replacement.reserved_qty, replacement.reserved_notional, ends=True
+        )
+        replacement.reserved_qty = replacement.reserved_notional = 0
+
+    def _release(self, order: Order, qty: int, money: int, ends: bool = False) -> None:
+        self._risk.release(
+            order.symbol_index,
+            order.trader,
+            order.side is Side.BUY,
+            order.counted_price,
+            qty,
+            money,
+            ends,
+        )
 
     def _drop_replacement(self, order: Order) -> None:
         """End the replacement of an order that ended first: the venue ignores it silently.
@@ -402,8 +494,8 @@ class Oms:
         """
         pending = order.replacement
         if pending is not None and pending.state is OrderState.PENDING_NEW:
-            self._risk.open(order.symbol_index, order.side is Side.BUY, -pending.reserved_qty)
-            pending.reserved_qty = pending.leaves_qty = 0
+            self._give_back(pending)
+            pending.leaves_qty = 0
             self._step(pending, OrderEvent.REJECTED)
 
     def _step(self, order: Order, event: OrderEvent) -> None:
@@ -426,16 +518,22 @@ class Oms:
             symbol_index=order.symbol_index,
             side=order.side,
             time_in_force=order.time_in_force,
+            trader_index=order.trader,
             ts_host_ns=now_ns,
             **values,
         )
         return self._put(record, now_ns)
 
-    def _put(self, record: bytes, now_ns: int) -> bool:
+    def _put(self, record: bytes, now_ns: int, trader: int = 0) -> bool:
         if not self._commands.put(record):
             return False
         offset = self._commands.last
         self._on_record(bytes(self._commands.memory[offset : offset + ring.RECORD_SIZE]))
-        if record[0] in ring.ORDER_COMMANDS:
-            self._risk.count_message(now_ns)
+        if record[0] in _UNDECIDED:
+            self._risk.count_message(trader, now_ns)
         return True
+
+
+_UNDECIDED = ring.ORDER_COMMANDS - {ring.NEW.code, ring.REPLACE.code}
+"""Messages that lower risk. Nothing stops them, but they count in the message rate: a cancel in
+that of its order's trader, a mass cancel in that of trader 0."""

@@ -2,18 +2,29 @@
 
 import tomllib
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta, Struct
 
-from kernels.risk import Limits
+from kernels.risk import (
+    BURST_NS_MAX,
+    MONEY_MAX,
+    NOTIONAL_MAX,
+    POSITION_MAX,
+    QUANTITY_MASK,
+    LevelLimits,
+    Limits,
+)
+from protocol.market import MarketPhase
 from sw.mm import Quoting
 from tickwire.source import InputError
 
 Count = Annotated[int, Meta(ge=1, le=0xFFFF_FFFF)]
 Natural = Annotated[int, Meta(ge=0, le=0xFFFF_FFFF)]
-Wide = Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]
+Shares = Annotated[int, Meta(ge=0, le=POSITION_MAX)]
+Money = Annotated[int, Meta(ge=0, le=MONEY_MAX)]
+Phase = Literal["unknown", "pre_market", "regular", "post_market"]
 Slots = Annotated[int, Meta(ge=2, le=1 << 24)]
 PartsPerMillion = Annotated[int, Meta(ge=0, le=1_000_000)]
 Stock = Annotated[str, Meta(min_length=1, max_length=8, pattern="^[!-~]+$")]
@@ -44,18 +55,42 @@ class LatencyConfig(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class RiskConfig(Struct, frozen=True, forbid_unknown_fields=True):
-    """Limits of every symbol, and the message rate of all together. Closed unless given."""
+    """Limits of every symbol, and of all together. Closed unless given.
 
-    qty_max: Natural = 0
-    notional_max: Wide = 0
-    position_max: Natural = 0
-    price_band_bp: Natural = 0
+    ``phases`` are those of the market's day in which orders may be sent; ``unknown`` is that of a
+    feed that was joined too late to tell.
+    """
+
+    qty_max: Annotated[int, Meta(ge=0, le=QUANTITY_MASK)] = 0
+    notional_max: Annotated[int, Meta(ge=0, le=NOTIONAL_MAX)] = 0
+    position_max: Shares = 0
+    price_band_bp: Annotated[int, Meta(ge=0, le=0xFFFF)] = 0
+    tick_size: Literal[0, 1, 50, 100] = 0
+    locate_qty: Shares = 0
+    duplicate_window_ns: Annotated[int, Meta(ge=0, le=BURST_NS_MAX)] = 0
+    phases: tuple[Phase, ...] = ()
+    gross_max: Money = 0
+    net_max: Money = 0
     rate_burst: Natural = 0
     rate_interval_ns: Natural = 0
 
     def limits(self) -> Limits:
         """Return the part that is a symbol's."""
-        return Limits(self.qty_max, self.notional_max, self.position_max, self.price_band_bp)
+        return Limits(
+            self.qty_max,
+            self.notional_max,
+            self.position_max,
+            self.price_band_bp,
+            self.tick_size,
+            self.locate_qty,
+            self.duplicate_window_ns,
+            phases=sum(1 << MarketPhase[name.upper()] for name in set(self.phases)),
+            restricted=False,
+        )
+
+    def level_limits(self) -> LevelLimits:
+        """Return the part that is the trader's, the desk's and the firm's."""
+        return LevelLimits(self.gross_max, self.net_max)
 
 
 class QuotingConfig(Struct, frozen=True, forbid_unknown_fields=True):

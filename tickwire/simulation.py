@@ -13,7 +13,7 @@ import heapq
 from collections.abc import Callable, Iterable, Mapping
 from random import Random
 
-from kernels.risk import Rate
+from kernels.risk import token_bucket
 from protocol import itch50
 from protocol.frames import Address
 from protocol.registers import SYMBOLS_MAX
@@ -44,14 +44,15 @@ def engine_config(config: RunConfig, locates: Mapping[str, int]) -> EngineConfig
         raise ValueError(f"no message names {', '.join(missing) or 'a symbol'}")
     if len(wanted) > SYMBOLS_MAX:
         raise ValueError(f"{len(wanted)} symbols are more than a card has: {SYMBOLS_MAX}")
-    # Limits of every symbol, the message rate and a heartbeat stand in the ring before the start.
-    commands = len(wanted) + 2
+    # Limits of every symbol, of trader, desk and firm, and a heartbeat stand in the ring at first.
+    commands = len(wanted) + 4
     if config.rings.command is not None and config.rings.command < commands:
         raise ValueError(f"rings.command must be {commands} or more for {len(wanted)} symbols")
     return EngineConfig(
         symbols=[Symbol(stock, locates[stock]) for stock in wanted],
         limits=[config.risk.limits()] * len(wanted),
-        rate=Rate(config.risk.rate_burst, config.risk.rate_interval_ns),
+        level_limits=config.risk.level_limits(),
+        rate=token_bucket(config.risk.rate_burst, config.risk.rate_interval_ns),
         quoting=[config.quoting.quoting()] * len(wanted),
         market_slots=config.rings.market,
         execution_slots=config.rings.execution or _slots(_ANSWERS_A_SYMBOL * len(wanted)),

@@ -118,7 +118,11 @@ def record_types() -> str:
 
 def record_flags() -> str:
     """Return the table of the flags of ring records."""
-    found = ((ring.BBO, ring.BboFlag), (ring.LIMITS, ring.LimitsFlag))
+    found = (
+        (ring.BBO, ring.BboFlag),
+        (ring.LIMITS, ring.LimitsFlag),
+        (ring.LEVEL_LIMITS, ring.LevelLimitsFlag),
+    )
     return _table(
         ("record", "bit", "flag", "meaning"),
         (

@@ -427,7 +427,7 @@ class Risk:
             DenyReason.DUPLICATE_ORDER: order.replaces is None
             and newest is not None
             and (newest.trader, newest.qty, newest.price) == (order.trader, order.qty, order.price)
-            and now_ns - newest.at_ns < limits.duplicate_window_ns,
+            and now_ns - newest.at_ns < limits.duplicate_window_ns != 0,
             DenyReason.OPEN_ORDERS_EXCEED_MAXIMUM: own_side.front + own_side.behind
             == OPEN_ORDERS_END,
         }

@@ -10,7 +10,7 @@ Limits are moved to where the orders are: often a step is exactly at a limit, or
 from collections.abc import Iterator
 from dataclasses import replace
 from random import Random
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from kernels.risk import LevelLimits, Limits, Market, Rate
 from protocol.market import MarketPhase
@@ -81,14 +81,14 @@ class SetLimits(NamedTuple):
 
 class SetLevel(NamedTuple):
     level: RiskLevel
-    index: int
+    level_index: int
     limits: LevelLimits
     rate: Rate
 
 
 class Kill(NamedTuple):
     level: RiskLevel
-    index: int
+    level_index: int
     on: bool
 
 
@@ -117,7 +117,7 @@ _ROOMY = golden.SymbolLimits(
     phases=frozenset((MarketPhase.UNKNOWN, MarketPhase.REGULAR)),
     restricted=False,
 )
-_TIGHT = (
+_TIGHT: tuple[dict[str, Any], ...] = (
     {"qty_max": 0},
     {"qty_max": 99},
     {"notional_max": 10**7},
@@ -144,6 +144,10 @@ _MOST = {
     "interval_ns": (1 << 32) - 1,
     "burst_ns": (1 << 40) - 1,
 }
+
+
+def _clipped(values: dict[str, int]) -> dict[str, int]:
+    return {name: min(max(value, 0), _MOST[name]) for name, value in values.items()}
 
 
 class Flow:
@@ -374,7 +378,7 @@ class Flow:
         if isinstance(fitted, SetLimits):
             return self._set_limits(fitted.symbol, _ROOMY)
         assert isinstance(fitted, SetLevel)
-        return self._give_room((fitted.level, fitted.index), 10**10)
+        return self._give_room((fitted.level, fitted.level_index), 10**10)
 
     def _give_room(self, level: tuple[RiskLevel, int], room: int) -> Step:
         known = self.gate.money(*level)
@@ -398,12 +402,11 @@ class Flow:
             yield self._give_room(rng.choice(_LEVELS), rng.choice((10**9, 10**10, 10**10)))
 
     def _limit(self, symbol: int, **more: int) -> Step:
-        clipped = {name: min(max(value, 0), _MOST[name]) for name, value in more.items()}
+        clipped: dict[str, Any] = _clipped(more)
         return self._set_limits(symbol, replace(self._limits[symbol], **clipped))
 
     def _level_limit(self, level: tuple[RiskLevel, int], **more: int) -> Step:
-        clipped = {name: min(max(value, 0), _MOST[name]) for name, value in more.items()}
-        return self._set_level(level, replace(self._levels[level], **clipped))
+        return self._set_level(level, replace(self._levels[level], **_clipped(more)))
 
     def _set_limits(self, symbol: int, limits: golden.SymbolLimits) -> SetLimits:
         self._limits[symbol] = limits

@@ -7,14 +7,14 @@ An order passes, or it leaves everything as it was. What passes is counted at on
 limit price, and as a message.
 """
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kernels.risk import Exposure, Level, LevelLimits, Limits, Market, Newest, Rate, Resting
-from kernels.types import kernel_type
+from kernels.types import Group, Shape, kernel_type
 from protocol.reasons import DenyReason
 from protocol.risk import RiskLevel
 from sw.jit import entry
@@ -22,6 +22,7 @@ from sw.risk import gate
 from sw.risk.records import ACCOUNT, ORDER, SIDE, SYMBOL
 
 Records = NDArray[Any]
+R = TypeVar("R", Limits, LevelLimits, Rate)
 
 TRADERS_MAX = 1 << 10
 
@@ -114,6 +115,11 @@ class Risk:
     def kill(self, level: RiskLevel, index: int = 0, on: bool = True) -> None:
         """Set or release a kill switch: while it is on, no order of that level passes."""
         self.accounts["killed"][self._account(level, index)] = on
+
+    def assign(self, trader: int, desk: int) -> None:
+        """Move a trader to another desk. What the trader has traded stays with the old one."""
+        place = self._account(RiskLevel.TRADER, trader)
+        self.accounts["parent"][place] = self._account(RiskLevel.DESK, desk)
 
     @property
     def killed(self) -> bool:
@@ -269,6 +275,11 @@ class Risk:
         return bool(self.accounts["killed"][self._account(level, index)])
 
     @property
+    def symbol_count(self) -> int:
+        """Symbols."""
+        return len(self.symbols) - 1
+
+    @property
     def levels(self) -> list[tuple[RiskLevel, int]]:
         """Every level with each of its indices: the firm, its desks, its traders."""
         return [(level, index) for level, n in self._counts.items() for index in range(n)]
@@ -289,5 +300,22 @@ class Risk:
         return self._first[level] + index
 
 
+def narrowed(record: type[R], values: Mapping[str, Any]) -> R:
+    """Return a record of limits whose values are the highest that fit where they are too high."""
+    kind = _kind(record)
+    fitting = {
+        name: min(values[name], item.hi) if isinstance(item, Shape) else values[name]
+        for name, item in kind.items
+        if name in values
+    }
+    return record(**fitting)
+
+
+def _kind(record: Any) -> Group:
+    kind = kernel_type(record)
+    assert isinstance(kind, Group)
+    return kind
+
+
 def _check(name: str, record: Any) -> None:
-    kernel_type(type(record)).check(name, record)
+    _kind(type(record)).check(name, record)

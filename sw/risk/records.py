@@ -89,14 +89,17 @@ def keep_exposure(row: Any, after: Exposure) -> None:
 @jit
 def resting_of(row: Any) -> Resting:
     return Resting(
-        int(row["count"]), int(row["best_count"]), int(row["best_price"]), int(row["behind_price"])
+        int(row["orders"]),
+        int(row["best_orders"]),
+        int(row["best_price"]),
+        int(row["behind_price"]),
     )
 
 
 @jit
 def keep_resting(row: Any, after: Resting) -> None:
-    row["count"] = after.count
-    row["best_count"] = after.best_count
+    row["orders"] = after.orders
+    row["best_orders"] = after.best_orders
     row["best_price"] = after.best_price
     row["behind_price"] = after.behind_price
 

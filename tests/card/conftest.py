@@ -9,6 +9,7 @@ from protocol import itch50, ouch50, registers, ring, soupbintcp
 from protocol.frames import Address, multicast_mac, parse_tcp, tcp_frame, udp_frame
 from protocol.ip import TcpFlag
 from protocol.moldudp64 import packet
+from protocol.risk import RiskLevel
 from sim.card.functional import FunctionalCard, Port
 from sw.card import Card, HostMemory
 from sw.ring import RingReader, RingWriter, ring_size
@@ -94,15 +95,19 @@ class Bench:
 
     def limits(self, index: int = 0, **more: int) -> None:
         values = {"qty_max": 1_000, "notional_max": 1 << 40, "position_max": 5_000}
-        self.command(ring.LIMITS, symbol_index=index, **(values | {"price_band_bp": 1_000} | more))
+        values |= {"price_band_bp": 1_000, "tick_size": 1, "locate_qty": 5_000, "phases": 0b11111}
+        self.command(ring.LIMITS, symbol_index=index, **(values | more))
 
     def rate(self, burst: int = 1_000, interval_ns: int = 1) -> None:
-        self.command(
-            ring.LIMITS,
-            flags=ring.LimitsFlag.RATE,
-            rate_burst=burst,
-            rate_interval_ns=interval_ns,
-        )
+        for level in RiskLevel:
+            self.command(
+                ring.LEVEL_LIMITS,
+                level=level,
+                gross_max=1 << 50,
+                net_max=1 << 50,
+                rate_burst_ns=burst * interval_ns,
+                rate_interval_ns=interval_ns,
+            )
 
     def start(self, limits: bool = True, **slots: int) -> None:
         """Bring the card up for two symbols, as a host does, and make a market of the first."""

@@ -139,12 +139,15 @@ def test_card_comes_up_killed_and_without_limits(bench):
     bench.feed(*bench.market_messages())
     bench.new()
     bench.write(registers.KILL, 0)
+    bench.new()  # Desk and trader have kill switches of their own.
+    bench.rate(burst=0)
     bench.new()  # No limits for the symbol.
     bench.limits(0)
     bench.new()  # No message rate.
     bench.rate()
     bench.new()
     assert bench.answers("reason") == [
+        ("DENIED", DenyReason.KILL_SWITCH),
         ("DENIED", DenyReason.KILL_SWITCH),
         ("DENIED", DenyReason.UNKNOWN_SYMBOL),
         ("DENIED", DenyReason.MESSAGE_RATE_EXCEEDED),
@@ -166,7 +169,12 @@ def test_reset_closes_everything_again(bench):
     bench.start(limits=False)
     bench.feed(*bench.market_messages(), sequence=1)
     bench.new()
-    assert bench.answers("reason") == [("DENIED", DenyReason.UNKNOWN_SYMBOL)]
+    bench.rate()
+    bench.new()
+    assert bench.answers("reason") == [
+        ("DENIED", DenyReason.KILL_SWITCH),
+        ("DENIED", DenyReason.UNKNOWN_SYMBOL),
+    ]
     assert bench.ouch() == []
 
 
@@ -363,8 +371,8 @@ def test_gate_counts_open_orders_and_position(bench):
     bench.new(1)
     bench.venue(bench.accepted(second, 100) + bench.canceled(second, 100))
     bench.new(100)
-    bench.new(501, side="S")
-    bench.new(500, side="S")
+    bench.new(501, price=1_000_100, side="S")
+    bench.new(500, price=1_000_100, side="S")
     denied = ("DENIED", DenyReason.POSITION_EXCEEDS_LIMIT)
     assert [answer for answer in bench.answers("reason") if answer[0] in ("SENT", "DENIED")] == [
         ("SENT",),

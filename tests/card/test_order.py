@@ -20,7 +20,7 @@ def card(bench):
 
 
 def exposure(bench) -> Exposure:
-    return bench.card._orders._exposures[0]
+    return bench.card._orders.risk.exposure(0)
 
 
 def test_order_leaves_as_this_frame(card):
@@ -91,7 +91,7 @@ def test_answers_become_records_with_the_venue_s_values(card):
     card.venue(card.executed(1, 30, 999_800, match=55))
     card.venue(card.canceled(1, 70, "Q"))
     ((_, sent), (_, accepted), (_, executed), (_, canceled)) = card.take(card.execution)
-    assert (sent["cl_ord_id"], sent["command_sequence"]) == (1, 4)  # Behind three limits.
+    assert (sent["cl_ord_id"], sent["command_sequence"]) == (1, 6)  # Behind five limits.
     assert (accepted["venue_order_id"], accepted["price"]) == (9_001, 999_900)
     assert (accepted["order_qty"], accepted["order_state"]) == (100, ord("L"))
     assert (executed["last_qty"], executed["last_price"], executed["match_number"]) == (

@@ -85,8 +85,8 @@ def test_transition_table_has_a_row_for_each_legal_pair():
 
 def test_meaning_of_a_code_is_its_docstring():
     meanings = markdown_table.member_docs(DenyReason)
-    assert meanings["KILL_SWITCH"] == "The kill switch is on, or the host's heartbeat was lost."
-    assert meanings["QUANTITY_ZERO"] == ""
+    assert meanings["QUANTITY_ZERO"] == "The order can execute no share."
+    assert meanings["NONE"] == ""
     assert list(markdown_table.member_docs(OrderState)) == [state.name for state in OrderState]
 
 

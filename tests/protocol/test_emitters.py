@@ -336,6 +336,6 @@ def test_registers_are_constants():
 def test_command_prints_the_header_of_the_catalogue(capsys):
     assert c_header.main() == 0
     text = capsys.readouterr().out
-    assert text.count("\nstruct tickwire_") == 87
+    assert text.count("\nstruct tickwire_") == 88
     assert "#define TICKWIRE_ITCH50_ADD_ORDER_SIZE 36\n" in text
     assert "#define TICKWIRE_BBO_RECORD_CODE 0x11\n" in text

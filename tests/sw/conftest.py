@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from kernels.risk import Limits, Rate
+from kernels.risk import LevelLimits, Limits, token_bucket
 from protocol import ring
 from protocol.layout import Layout
 from protocol.orders import Side
@@ -14,7 +14,17 @@ from sw.oms import Fill, Oms, Order
 from sw.ring import RingReader, RingWriter, ring_size
 from sw.risk import Risk
 
-OPEN = Limits(1_000_000, 1 << 60, 1_000_000, 10_000)
+OPEN = Limits(
+    qty_max=1_000_000,
+    notional_max=1 << 50,
+    position_max=1_000_000,
+    price_band_bp=10_000,
+    tick_size=1,
+    locate_qty=1_000_000,
+    phases=1,
+    restricted=False,
+)
+OPEN_LEVEL = LevelLimits(1 << 55, 1 << 55)
 BID, ASK = 999_900, 1_000_100
 
 
@@ -29,9 +39,11 @@ class Desk:
         self._ends = (RingReader(self.memory, 0, slots), RingWriter(self.memory, size, slots))
         self.quotes = [Quote(bid_price=BID, bid_qty=1, ask_price=ASK, ask_qty=1) for _ in range(2)]
         self.risk = Risk(2)
-        self.risk.limits = [OPEN, OPEN]
-        self.risk.rate = Rate(1_000_000, 1)
-        self.risk.killed = False
+        for index in (0, 1):
+            self.risk.set_limits(index, OPEN)
+        for level, index in self.risk.levels:
+            self.risk.set_level(level, index, OPEN_LEVEL, token_bucket(1_000_000, 1))
+            self.risk.kill(level, index, False)
         self.records: list[bytes] = []
         self.oms = Oms(self._ends[1], self._ends[0], self.risk, self.quotes, self.records.append)
         self.fills: list[Fill] = []

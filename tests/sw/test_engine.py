@@ -5,7 +5,7 @@ from collections import deque
 
 import pytest
 
-from kernels.risk import Exposure, Limits, Rate
+from kernels.risk import Exposure, LevelLimits, Limits, token_bucket
 from protocol import itch50, registers
 from protocol.frames import Address
 from protocol.orders import OrderState, Side
@@ -25,7 +25,16 @@ HOST, VENUE = Address(b"hosthw", 0x0A00_0002, 40_000), Address(b"venuex", 0x0A00
 SESSION = OrderSession(
     HOST.mac, VENUE.mac, HOST.ip, VENUE.ip, HOST.port, VENUE.port, 1_000, 2_000, "FIRM"
 )
-LIMITS = Limits(1_000, 1 << 40, 1_000, 500)
+LIMITS = Limits(
+    qty_max=1_000,
+    notional_max=1 << 40,
+    position_max=1_000,
+    price_band_bp=500,
+    tick_size=100,
+    locate_qty=1_000,
+    phases=0b101,
+    restricted=False,
+)
 LOCATES = {"AAPL": 1, "MSFT": 2}
 
 
@@ -33,7 +42,8 @@ def config(**more):
     values = {
         "symbols": [Symbol("AAPL", 1), Symbol("MSFT", 2)],
         "limits": [LIMITS, LIMITS],
-        "rate": Rate(100, 1_000),
+        "level_limits": LevelLimits(1 << 50, 1 << 50),
+        "rate": token_bucket(100, 1_000),
         "quoting": [Quoting(100, 100, 300), None],
         "market_slots": 64,
         "execution_slots": 64,
@@ -164,7 +174,7 @@ def test_start_writes_symbols_session_and_limits_and_releases_the_kill_switch_la
     assert (read(registers.ORDER_LOCAL_PORT), read(registers.ORDER_REMOTE_PORT)) == (40_000, 26_400)
     assert read(registers.HEARTBEAT_TIMEOUT_NS) == 3_000
     assert (read(registers.CONTROL), read(registers.KILL)) == (1, 0)
-    assert read(registers.COMMANDS_RECEIVED) == 4  # Two symbols' limits, the rate, a heartbeat.
+    assert read(registers.COMMANDS_RECEIVED) == 6  # Two symbols, three levels, a heartbeat.
     assert not rig.engine.risk.killed
 
 
@@ -197,11 +207,11 @@ def test_fills_are_told_and_move_the_position_before_the_next_quote():
     rig.gateway.publish(rig.book.on_execute(1, 60), 20)  # Somebody sold 60: to us first.
     rig.run(20)
     assert [(f.order.side, f.last_qty, f.last_price) for f in told] == [(Side.BUY, 60, 999_900)]
-    assert rig.engine.risk.exposures[0] == Exposure(60, 40, 100)
+    assert rig.engine.risk.exposure(0) == Exposure(60, 40, 100)
     for _ in range(3):  # Whoever sells on meets the new quotes, until the inventory is full.
         rig.gateway.publish(rig.book.on_execute(1, 100), 30)
         rig.run(30)
-    assert rig.engine.risk.exposures[0] == Exposure(300, 0, 100)
+    assert rig.engine.risk.exposure(0) == Exposure(300, 0, 100)
 
 
 def test_heartbeats_keep_the_card_alive_and_silence_stops_it():
@@ -227,7 +237,7 @@ def test_stop_cancels_every_order_and_quotes_no_more():
     assert rig.engine.stop(20)
     rig.run(20)
     assert rig.open_orders() == []
-    assert rig.engine.risk.exposures[0] == Exposure()
+    assert rig.engine.risk.exposure(0) == Exposure()
     assert {order.state for order in rig.engine.oms.orders.values()} == {OrderState.CANCELED}
     count = len(rig.engine.oms.orders)
     rig.engine.feed.quotes[0].bid_price += 100
@@ -236,7 +246,7 @@ def test_stop_cancels_every_order_and_quotes_no_more():
 
 
 def test_stop_says_when_the_command_ring_has_no_room_for_it():
-    rig = Rig(command_slots=4)
+    rig = Rig(command_slots=8)
     rig.start()
     while rig.engine.oms.heartbeat(1):
         pass
@@ -265,7 +275,7 @@ def day(seed):
     messages = list(generate(seed, tuple(LOCATES), 2_000, start_ns=10**9))
     rig = Rig(
         quoting=[Quoting(0, 100, 300)] * 2,
-        rate=Rate(1_000, 1),
+        rate=token_bucket(1_000, 1),
         heartbeat_interval_ns=10**9,
         heartbeat_timeout_ns=0,
         market_slots=1_024,
@@ -282,10 +292,14 @@ def test_generated_day_ends_flat_in_orders_and_agrees_with_card_and_venue():
     fills = sum(1 for record in rig.journal() if record[0] == RecordType.EXECUTED)
     assert fills >= 5
     assert rig.open_orders() == []
-    assert rig.card._orders._exposures == rig.engine.risk.exposures
-    for exposure in rig.engine.risk.exposures:
+    on_card, on_host = rig.card._orders.risk, rig.engine.risk
+    for index in range(on_host.symbol_count):
+        exposure = on_host.exposure(index)
+        assert on_card.exposure(index) == exposure
         assert abs(exposure.position) <= 300
         assert (exposure.open_buy, exposure.open_sell) == (0, 0)
+    for level, index in on_host.levels:
+        assert on_card.level(level, index) == on_host.level(level, index)
     assert rig.engine.feed.gap_count == 0
 
 

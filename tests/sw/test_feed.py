@@ -3,6 +3,7 @@
 import pytest
 
 from protocol import ring
+from protocol.market import MarketPhase
 from protocol.reasons import StaleReason
 from sw.errors import RingError
 from sw.feed import Feed, Quote
@@ -96,8 +97,26 @@ def test_records_that_change_no_quote_say_so_and_gaps_are_counted(market):
         found = market.put(ring.GAP, symbol_index=0xFFFF, first_sequence=9, message_count=count)
         assert found == 0xFFFF
     assert (market.feed.gap_count, market.feed.messages_lost, market.feed.record_count) == (2, 7, 4)
-    assert market.feed.quotes == [Quote()] * 3
+    assert market.feed.quotes == [Quote(), Quote(last_price=6), Quote()]
     assert market.feed.poll() is None
+
+
+@pytest.mark.parametrize(
+    ("event", "phase"),
+    [
+        ("O", MarketPhase.CLOSED),
+        ("S", MarketPhase.PRE_MARKET),
+        ("Q", MarketPhase.REGULAR),
+        ("M", MarketPhase.POST_MARKET),
+        ("E", MarketPhase.CLOSED),
+        ("C", MarketPhase.CLOSED),
+        ("X", MarketPhase.UNKNOWN),
+    ],
+)
+def test_system_event_begins_the_phase_of_every_symbol(market, event, phase):
+    head = {"symbol_index": 0xFFFF, "ts_feed_ns": 1, "feed_sequence": 2}
+    market.put(ring.STATUS, **head, message_type=ord("S"), status=ord(event))
+    assert [quote.phase for quote in market.feed.quotes] == [phase] * 3
 
 
 def test_every_record_goes_to_the_journal_as_it_stood(market):

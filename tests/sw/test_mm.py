@@ -81,7 +81,7 @@ def test_quotes_stand_around_the_mid_rounded_away_and_never_cross(
     desk, bid, ask, half_spread, our_bid, our_ask
 ):
     maker = Maker(desk, Quoting(half_spread, order_qty=100, inventory_max=250))
-    desk.risk.limits[0] = desk.risk.limits[0]._replace(price_band_bp=100_000)
+    desk.risk.set_limits(0, desk.risk.limits(0)._replace(price_band_bp=65_535))
     expected = [("NEW", "B", our_bid, 100)] if our_bid else []
     assert maker.event(bid_price=bid, ask_price=ask) == [*expected, ("NEW", "S", our_ask, 100)]
     assert desk.oms.denials == {}
@@ -115,7 +115,7 @@ def test_nothing_is_asked_twice_while_an_answer_is_due_or_nothing_moved(maker):
     ],
 )
 def test_inventory_limit_makes_one_side_smaller_and_then_stops_it(maker, position, quotes):
-    maker.desk.risk.exposures[0] = Exposure(position)
+    maker.desk.risk.symbols["exposure"][0] = Exposure(position)
     assert [(side, qty) for _, side, _, qty in maker.event()] == quotes
 
 
@@ -123,10 +123,10 @@ def test_side_at_its_limit_is_canceled_and_comes_back(maker):
     maker.event()
     maker.accept()
     bid = maker.order(Side.BUY)
-    maker.desk.risk.exposures[0] = Exposure(250, 100, 100)
+    maker.desk.risk.symbols["exposure"][0] = Exposure(250, 100, 100)
     assert maker.event() == [("CANCEL", bid.cl_ord_id)]
     maker.desk.canceled(bid, 100)
-    maker.desk.risk.exposures[0] = Exposure(200, 0, 100)
+    maker.desk.risk.symbols["exposure"][0] = Exposure(200, 0, 100)
     assert maker.event() == [("NEW", "B", 999_800, 50)]
 
 
@@ -190,7 +190,7 @@ def test_partly_filled_quote_is_replaced_by_a_whole_one_when_it_moves(maker):
 def test_quote_larger_than_the_room_left_is_made_smaller_in_place(maker):
     maker.event()
     maker.accept()
-    maker.desk.risk.exposures[0] = Exposure(200, 100, 100)
+    maker.desk.risk.symbols["exposure"][0] = Exposure(200, 100, 100)
     assert maker.event() == [("REPLACE", "B", 999_800, 50)]
 
 

@@ -19,7 +19,7 @@ from hypothesis.stateful import (
     rule,
 )
 
-from kernels.risk import Exposure, Limits, Market, Rate
+from kernels.risk import Exposure, LevelLimits, Limits, Market, token_bucket
 from protocol import ring
 from protocol.frames import Address, parse_tcp
 from protocol.orders import OrderState, Side, TimeInForce
@@ -33,7 +33,16 @@ from sw.risk import Risk
 
 HOST, VENUE = Address(bytes(6), 2, 40_000), Address(bytes(6), 1, 26_400)
 BID, ASK, TICK = 999_900, 1_000_100, 100
-LIMITS = Limits(qty_max=400, notional_max=1 << 40, position_max=250, price_band_bp=100)
+LIMITS = Limits(
+    qty_max=400,
+    notional_max=1 << 40,
+    position_max=250,
+    price_band_bp=100,
+    tick_size=1,
+    locate_qty=250,
+    phases=1,
+    restricted=False,
+)
 COMMANDS, ANSWERS = 8, 32  # Small, so that both run full.
 
 PRICES = st.integers(BID - 3 * TICK, ASK + 3 * TICK)
@@ -59,7 +68,7 @@ class Trading(RuleBasedStateMachine):
         self.card = OrderPath(
             1,
             answers,
-            lambda _: Market(BID, ASK, False, False),
+            lambda _: Market(BID, ASK),
             lambda _: "X",
             self.to_venue.append,
         )
@@ -68,8 +77,11 @@ class Trading(RuleBasedStateMachine):
         self.book = ReplayBook()
         self.gateway = Gateway(self.book, lambda _: 1, VENUE, HOST, 900, 500, self.to_card.append)
         self.risk = Risk(1)
-        self.risk.limits, self.risk.rate = [LIMITS], Rate(1_000_000, 1)
-        self.risk.killed = False
+        self.risk.set_limits(0, LIMITS)
+        for level, index in self.risk.levels:
+            limits = LevelLimits(1 << 50, 1 << 50)
+            self.risk.set_level(level, index, limits, token_bucket(1_000_000, 1))
+            self.risk.kill(level, index, False)
         self.oms = Oms(
             RingWriter(self.memory, 0, COMMANDS),
             RingReader(self.memory, answers_at, ANSWERS),
@@ -164,7 +176,7 @@ class Trading(RuleBasedStateMachine):
 
     @invariant()
     def exposure_is_the_sum_over_the_open_orders_and_the_fills(self):
-        exposure = self.risk.exposures[0]
+        exposure = self.risk.exposure(0)
         expected = {Side.BUY: 0, Side.SELL: 0}
         for order in self.oms.orders.values():
             stands = order.is_open and (order.orig is None or order.state is not S.PENDING_NEW)
@@ -175,10 +187,10 @@ class Trading(RuleBasedStateMachine):
 
     @invariant()
     def exposure_never_passes_the_limit(self):
-        position, open_buy, open_sell = self.risk.exposures[0]
+        position, open_buy, open_sell = self.risk.exposure(0)
         assert position + open_buy <= LIMITS.position_max
         assert open_sell - position <= LIMITS.position_max
-        card_position, card_buy, card_sell = self.card._exposures[0]
+        card_position, card_buy, card_sell = self.card.risk.exposure(0)
         assert card_position + card_buy <= LIMITS.position_max
         assert card_sell - card_position <= LIMITS.position_max
 
@@ -197,7 +209,7 @@ class Trading(RuleBasedStateMachine):
     @rule()
     def all_agree_when_the_wires_are_quiet(self):
         self._settle()
-        assert self.card._exposures[0] == self.risk.exposures[0]
+        assert self.card.risk.exposure(0) == self.risk.exposure(0)
         host = {
             number: (order.leaves_qty, order.price, order.cum_qty)
             for number, order in self.oms.orders.items()

@@ -147,10 +147,10 @@ def test_event_leads_to_the_next_state_where_it_is_legal_and_raises_where_not(de
 @pytest.mark.parametrize(("state", "event"), sorted(OVERTAKEN))
 def test_answer_to_a_request_that_was_overtaken_changes_nothing(desk, state, event):
     order = WAYS[state](desk)
-    before = desk.risk.exposures[0]
+    before = desk.risk.exposure(0)
     CAUSES[event](desk, order)
     assert order.state is state
-    assert desk.risk.exposures[0] == before
+    assert desk.risk.exposure(0) == before
 
 
 def test_illegal_event_says_order_state_and_event(desk):

@@ -29,6 +29,11 @@ qty_max = 1_000
 notional_max = 1_000_000_000
 position_max = 1_000
 price_band_bp = 500
+tick_size = 100
+locate_qty = 1_000
+phases = ["unknown", "regular"]
+gross_max = 1_000_000_000_000_000
+net_max = 1_000_000_000_000_000
 rate_burst = 100
 rate_interval_ns = 1_000
 """
@@ -240,6 +245,11 @@ def test_demo_configuration_shows_what_the_card_and_the_host_check():
         "notional_max",
         "position_max",
         "price_band_bp",
+        "tick_size",
+        "locate_qty",
+        "phases",
+        "gross_max",
+        "net_max",
         "rate_burst",
         "rate_interval_ns",
     }
@@ -257,11 +267,12 @@ def test_demo_configuration_shows_what_the_card_and_the_host_check():
     ],
 )
 def test_run_ends_though_every_order_is_refused(name, change, tmp_path):
-    text = CONFIG.replace(*change).replace("rate_interval_ns = 1_000", "rate_interval_ns = 0")
-    text = text.replace("qty_max = 1_000", "qty_max = 4_000_000_000")
+    text = CONFIG.replace(*change).replace("rate_interval_ns = 1_000", "rate_interval_ns = 1")
+    text = text.replace("rate_burst = 100", "rate_burst = 4_000_000_000")
+    text = text.replace("\nqty_max = 1_000", "\nqty_max = 1_000_000")
     text = text.replace("inventory_max = 300", "inventory_max = 4_000_000_000")
-    text = text.replace("position_max = 1_000", "position_max = 4_000_000_000")
-    text = text.replace("= 1_000_000_000\n", "= 9_000_000_000_000_000_000\n")
+    text = text.replace("position_max = 1_000", "position_max = 2_000_000_000")
+    text = text.replace("= 1_000_000_000\n", "= 4_000_000_000_000_000\n")
     result = run(write(tmp_path / "run.toml", text, messages=1000))
     assert result.exit_code == 0, name
     assert int(figures(result)["denials"].replace(",", "")) < 3000
@@ -297,7 +308,7 @@ def test_all_symbols_of_a_large_day_find_room_in_the_rings(symbol_count, tmp_pat
     config.write_text(CONFIG.replace("[risk]", "[rings]\ncommand = 1024\n[risk]"))
     result = run(config)
     assert result.exit_code == 2
-    assert result.stderr == f"{config}: rings.command must be 1102 or more for 1100 symbols\n"
+    assert result.stderr == f"{config}: rings.command must be 1104 or more for 1100 symbols\n"
 
 
 def test_symbol_and_side_that_no_specification_knows_are_survived(tmp_path):

@@ -5,6 +5,7 @@ from typing import Any
 
 from kernels.risk import Market
 from protocol import itch50, ring
+from protocol.market import PHASES, MarketPhase
 from protocol.reasons import DropReason, StaleReason
 from sim.card.functional.book import Book, Level, RestingOrder
 from sim.card.functional.market import MarketWriter, SequenceAndTime
@@ -26,6 +27,7 @@ class SymbolState:
     stock: str = ""
     stale_reason: StaleReason = StaleReason.NONE
     trading_state: int = 0
+    last_price: int = 0
 
 
 class FeedPath:
@@ -59,6 +61,7 @@ class FeedPath:
             (Level(), Level(), StaleReason.NONE, 0)
         ] * symbol_count
         self._now_ns = 0
+        self._phase = MarketPhase.UNKNOWN
         self.message_count = 0
         self.lost_count = 0
 
@@ -84,6 +87,8 @@ class FeedPath:
             ask.price,
             halted=state.trading_state not in (0, _TRADING),
             stale=state.stale_reason is not StaleReason.NONE,
+            last_price=state.last_price,
+            phase=int(self._phase),
         )
 
     def lose(self, first: int, count: int, now_ns: int) -> None:
@@ -117,6 +122,7 @@ class FeedPath:
         cause = (sequence & _U64_MAX, message["timestamp"])
         code = message["message_type"]
         if code == "S":
+            self._phase = PHASES.get(message["event_code"], self._phase)
             self._status(ring.ALL_MARKET, message, cause, message["event_code"])
             return
         if code == "R":
@@ -200,6 +206,7 @@ class FeedPath:
         price: int,
         side: int,
     ) -> None:
+        self.symbols[index].last_price = price
         self.market.put(
             ring.TRADE.pack(
                 symbol_index=index,

@@ -5,25 +5,20 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from kernels.risk import (
-    Exposure,
-    Limits,
-    Market,
-    Order,
-    Rate,
-    counted,
-    deny_reason,
-    filled,
-    opened,
-)
+from kernels.risk import LevelLimits, Limits, Market, Rate, added_notional
 from protocol import ouch50, ring, soupbintcp
 from protocol.frames import Address, Segment, tcp_frame
 from protocol.ip import TcpFlag
 from protocol.layout import DecodeError, Layout, Value
 from protocol.orders import Side
 from protocol.reasons import DenyReason
-from protocol.ring import LimitsFlag, MassCancelFlag, RecordType
+from protocol.ring import LevelLimitsFlag, LimitsFlag, MassCancelFlag, RecordType
+from protocol.risk import RiskLevel
 from sw.ring import RingWriter
+from sw.risk import Risk, narrowed
+
+TRADERS = 16
+"""Traders that the card knows, and as many desks."""
 
 ANSWERS_RESERVED = 3
 """Execution slots kept for every open order: accepted, executed, and its end."""
@@ -42,6 +37,7 @@ class CardOrder:
     """What the card remembers of an order that may still execute, in shares."""
 
     symbol_index: int
+    trader: int
     side: int
     price: int
     leaves_qty: int
@@ -52,6 +48,8 @@ class CardOrder:
     """For such a replacement: shares of the whole chain."""
     reserved_qty: int = 0
     """Shares it counts as open on top of its original's."""
+    reserved_notional: int = 0
+    """The same in money."""
 
     @property
     def buys(self) -> bool:
@@ -105,13 +103,11 @@ class OrderPath:
         self._market = market
         self._symbol_name = symbol_name
         self._send = send
-        self._limits = [Limits()] * symbol_count
-        self._exposures = [Exposure()] * symbol_count
-        self._rate = Rate()
+        self._symbol_count = symbol_count
+        self.risk = Risk(symbol_count, range(TRADERS))
         self._orders: dict[int, CardOrder] = {}
         self._waiting: deque[bytes] = deque()  # Answers without a slot yet.
         self.connection: Connection | None = None
-        self.killed = True
         self.denials = [0] * len(DenyReason)
         self.sent_count = 0
         self.answer_count = 0
@@ -137,6 +133,9 @@ class OrderPath:
         if record[0] == RecordType.LIMITS:
             self._set_limits(numbers)
             return
+        if record[0] == RecordType.LEVEL_LIMITS:
+            self._set_level_limits(numbers)
+            return
         handler = {
             RecordType.NEW: self._new,
             RecordType.REPLACE: self._replace,
@@ -147,7 +146,6 @@ class OrderPath:
             return
         reason = handler(numbers, now_ns)
         if reason is DenyReason.NONE:
-            self._rate = counted(self._rate, now_ns)
             self.sent_count += 1
             self._put(ring.SENT, now_ns, numbers, command_sequence=numbers["sequence"])
         else:
@@ -162,45 +160,65 @@ class OrderPath:
             )
 
     def _set_limits(self, command: dict[str, int]) -> None:
-        if command["flags"] & LimitsFlag.RATE:
-            self._rate = Rate(command["rate_burst"], command["rate_interval_ns"], self._rate.due_ns)
-        elif command["symbol_index"] < len(self._limits):
-            self._limits[command["symbol_index"]] = Limits(
-                command["qty_max"],
-                command["notional_max"],
-                command["position_max"],
-                command["price_band_bp"],
+        """Take a symbol's limits. One that is too wide for the gate becomes its highest."""
+        if command["symbol_index"] < self._symbol_count:
+            is_restricted = bool(command["flags"] & LimitsFlag.RESTRICTED)
+            self.risk.set_limits(
+                command["symbol_index"], narrowed(Limits, command | {"restricted": is_restricted})
             )
 
-    def _gate(self, index: int, order: Order, now_ns: int) -> DenyReason:
-        if self.killed:
-            return DenyReason.KILL_SWITCH
-        if self.connection is None:
-            return DenyReason.SESSION_NOT_READY
-        if index >= len(self._limits) or not self._symbol_name(index):
-            return DenyReason.UNKNOWN_SYMBOL
-        reason = deny_reason(
-            order,
-            self._market(index),
-            self._limits[index],
-            self._exposures[index],
-            self._rate,
-            now_ns,
+    def _set_level_limits(self, command: dict[str, int]) -> None:
+        """Take the limits of a trader, a desk or the firm, and of the former the kill switch."""
+        index = command["level_index"]
+        if command["level"] not in tuple(RiskLevel) or index >= TRADERS:
+            return
+        level = RiskLevel(command["level"])
+        rate = narrowed(
+            Rate, {"burst_ns": command["rate_burst_ns"], "interval_ns": command["rate_interval_ns"]}
         )
-        if reason is DenyReason.NONE:
-            reserved = ANSWERS_RESERVED * (len(self._orders) + 1)
-            if self._writer.free < reserved + 1:
-                return DenyReason.NO_RING_SLOT
-        return reason
+        if level is RiskLevel.TRADER and command["desk_index"] < TRADERS:
+            self.risk.assign(index, command["desk_index"])
+        if level is RiskLevel.FIRM:
+            index = 0
+        else:
+            self.risk.kill(level, index, bool(command["flags"] & LevelLimitsFlag.KILLED))
+        self.risk.set_level(level, index, narrowed(LevelLimits, command), rate)
+
+    @property
+    def killed(self) -> bool:
+        """The kill switch of the firm."""
+        return self.risk.killed
+
+    @killed.setter
+    def killed(self, on: bool) -> None:
+        self.risk.killed = on
+
+    def _has_slots(self) -> bool:
+        return self._writer.free >= ANSWERS_RESERVED * (len(self._orders) + 1) + 1
+
+    def _prepare(self, index: int) -> int:
+        """Tell the gate of a symbol's market. Returns the index to ask for; none without a name."""
+        if index >= self._symbol_count or not self._symbol_name(index):
+            return -1
+        self.risk.set_market(index, self._market(index))
+        return index
 
     def _new(self, command: dict[str, int], now_ns: int) -> DenyReason:
         index, side, qty = command["symbol_index"], command["side"], command["order_qty"]
-        order = CardOrder(index, side, command["price"], qty)
-        reason = self._gate(index, Order(order.buys, qty, qty, order.price), now_ns)
+        order = CardOrder(index, command["trader_index"], side, command["price"], qty)
+        reason = self.risk.decide(
+            self._prepare(index),
+            order.trader,
+            order.buys,
+            qty,
+            order.price,
+            now_ns,
+            session=self.connection is not None,
+            slot=self._has_slots(),
+        )
         if reason is not DenyReason.NONE:
             return reason
         self._orders[command["cl_ord_id"]] = order
-        self._open(order, qty)
         self._send_ouch(
             ouch50.ENTER_ORDER,
             user_ref_num=command["cl_ord_id"],
@@ -219,24 +237,39 @@ class OrderPath:
 
     def _replace(self, command: dict[str, int], now_ns: int) -> DenyReason:
         orig = self._orders.get(command["orig_cl_ord_id"])
-        if orig is None or orig.orig_cl_ord_id:
-            return DenyReason.UNKNOWN_ORDER
+        is_open = orig is not None and not orig.orig_cl_ord_id
+        if orig is None or not is_open:  # Measured as a new order, as far as it goes.
+            orig = CardOrder(
+                command["symbol_index"], command["trader_index"], command["side"], 0, 0
+            )
         index, total, price = orig.symbol_index, command["order_qty"], command["price"]
         leaves = max(total - orig.cum_qty, 0)
-        added = max(leaves - orig.leaves_qty, 0)
-        reason = self._gate(index, Order(orig.buys, leaves, added, price), now_ns)
-        if reason is not DenyReason.NONE:
-            return reason
-        self._orders[command["cl_ord_id"]] = CardOrder(
+        replacement = CardOrder(
             index,
+            orig.trader,
             orig.side,
             price,
             0,
             orig_cl_ord_id=command["orig_cl_ord_id"],
             order_qty=total,
-            reserved_qty=added,
         )
-        self._open(orig, added)
+        reason = self.risk.decide_replacement(
+            self._prepare(index),
+            orig.trader,
+            orig.buys,
+            leaves,
+            price,
+            orig.leaves_qty,
+            orig.price,
+            now_ns,
+            session=self.connection is not None,
+            is_open=is_open,
+            slot=self._has_slots(),
+        )
+        if reason is not DenyReason.NONE:
+            return reason
+        self._set_aside(replacement, orig)
+        self._orders[command["cl_ord_id"]] = replacement
         self._send_ouch(
             ouch50.REPLACE_ORDER_REQUEST,
             orig_user_ref_num=command["orig_cl_ord_id"],
@@ -250,12 +283,23 @@ class OrderPath:
         )
         return DenyReason.NONE
 
-    def _cancel(self, command: dict[str, int], _now_ns: int) -> DenyReason:
+    @staticmethod
+    def _set_aside(replacement: CardOrder, orig: CardOrder) -> None:
+        """Write what a replacement counts on top of its original."""
+        leaves = max(replacement.order_qty - orig.cum_qty, 0)
+        replacement.reserved_qty = max(leaves - orig.leaves_qty, 0)
+        replacement.reserved_notional = added_notional(
+            replacement.price, leaves, orig.price, orig.leaves_qty
+        )
+
+    def _cancel(self, command: dict[str, int], now_ns: int) -> DenyReason:
         """Send a cancel. It lowers risk, so the kill switch and the limits do not stop it."""
         if self.connection is None:
             return DenyReason.SESSION_NOT_READY
-        if command["cl_ord_id"] not in self._orders:
+        order = self._orders.get(command["cl_ord_id"])
+        if order is None:
             return DenyReason.UNKNOWN_ORDER
+        self.risk.count_message(order.trader, now_ns)
         self._send_ouch(
             ouch50.CANCEL_ORDER_REQUEST,
             user_ref_num=command["cl_ord_id"],
@@ -263,13 +307,14 @@ class OrderPath:
         )
         return DenyReason.NONE
 
-    def _mass_cancel(self, command: dict[str, int], _now_ns: int) -> DenyReason:
+    def _mass_cancel(self, command: dict[str, int], now_ns: int) -> DenyReason:
         if self.connection is None:
             return DenyReason.SESSION_NOT_READY
         every, index = command["flags"] & MassCancelFlag.ALL_SYMBOLS, command["symbol_index"]
-        symbol = self._symbol_name(index) if not every and index < len(self._limits) else ""
+        symbol = self._symbol_name(index) if not every and index < self._symbol_count else ""
         if not every and not symbol:  # To the venue no symbol means all of them.
             return DenyReason.UNKNOWN_SYMBOL
+        self.risk.count_message(0, now_ns)
         self._send_ouch(
             ouch50.MASS_CANCEL_REQUEST,
             user_ref_num=command["cl_ord_id"],
@@ -278,9 +323,10 @@ class OrderPath:
         )
         return DenyReason.NONE
 
-    def _open(self, order: CardOrder, qty: int) -> None:
-        index = order.symbol_index
-        self._exposures[index] = opened(self._exposures[index], order.buys, qty)
+    def _release(self, order: CardOrder, qty: int, notional: int, ends: bool = False) -> None:
+        self.risk.release(
+            order.symbol_index, order.trader, order.buys, order.price, qty, notional, ends
+        )
 
     # Connection.
 
@@ -376,9 +422,14 @@ class OrderPath:
         if orig is None:
             return
         leaves = values["quantity"]
-        self._open(order, leaves - orig.leaves_qty - order.reserved_qty)
+        self._release(
+            orig,
+            orig.leaves_qty + order.reserved_qty - leaves,
+            orig.leaves_qty * orig.price + order.reserved_notional - leaves * order.price,
+            ends=True,
+        )
         order.leaves_qty, order.cum_qty = leaves, orig.cum_qty
-        order.orig_cl_ord_id = order.reserved_qty = 0
+        order.orig_cl_ord_id = order.reserved_qty = order.reserved_notional = 0
         self._answered(
             ring.REPLACED,
             order,
@@ -398,7 +449,7 @@ class OrderPath:
         gone = values.get("quantity", values.get("decrement_shares", 0))
         qty = min(int(gone), order.leaves_qty)
         order.leaves_qty -= qty
-        self._open(order, -qty)
+        self._release(order, qty, qty * order.price)
         self._reserve(order, values["user_ref_num"])
         self._answered(
             ring.CANCELED,
@@ -412,21 +463,27 @@ class OrderPath:
             self._end(order, values["user_ref_num"])
 
     def _executed(self, order: CardOrder, values: dict[str, Any], now_ns: int) -> None:
-        qty, index = values["quantity"], order.symbol_index
-        order.leaves_qty -= qty
+        qty = values["quantity"]
+        price = min(values["price"], _PRICE_MAX)
+        beyond = max(qty - order.leaves_qty, 0)
+        if beyond:  # More than was open: it was executed, so it counts.
+            self._release(order, -beyond, -beyond * order.price)
+        order.leaves_qty -= qty - beyond
         order.cum_qty += qty
-        self._exposures[index] = filled(self._exposures[index], order.buys, qty)
+        self.risk.execute(
+            order.symbol_index, order.trader, order.buys, order.price, price, qty, False
+        )
         self._answered(
             ring.EXECUTED,
             order,
             values,
             now_ns,
             match_number=values["match_number"],
-            last_price=min(values["price"], _PRICE_MAX),
+            last_price=price,
             last_qty=qty,
             liquidity_flag=ord(values["liquidity_flag"]),
         )
-        if order.leaves_qty <= 0:
+        if order.leaves_qty == 0:
             self._end(order, values["user_ref_num"])
 
     def _rejected(self, order: CardOrder, values: dict[str, Any], now_ns: int) -> None:
@@ -437,13 +494,18 @@ class OrderPath:
         """Let what was taken off an order stay open for the replacement that will open it again."""
         for other in self._orders.values():
             if other.orig_cl_ord_id == cl_ord_id:
-                reserved = max(other.order_qty - order.cum_qty - order.leaves_qty, 0)
-                self._open(other, reserved - other.reserved_qty)
-                other.reserved_qty = reserved
+                qty, notional = other.reserved_qty, other.reserved_notional
+                self._set_aside(other, order)
+                self._release(other, qty - other.reserved_qty, notional - other.reserved_notional)
 
     def _end(self, order: CardOrder, cl_ord_id: int) -> None:
         """Forget an order, and the replacement that was under way for it."""
-        self._open(order, -order.leaves_qty - order.reserved_qty)
+        self._release(
+            order,
+            order.leaves_qty + order.reserved_qty,
+            order.leaves_qty * order.price + order.reserved_notional,
+            ends=True,
+        )
         self._orders.pop(cl_ord_id, None)
         for other_id, other in list(self._orders.items()):
             if other.orig_cl_ord_id == cl_ord_id:
