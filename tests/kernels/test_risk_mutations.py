@@ -1,4 +1,4 @@
-"""Wrong rules, and which levels of the ladder find them: table, proof and golden model each must."""
+"""Wrong rules, and who finds them: table, proof and golden model each must."""
 
 import os
 import subprocess
