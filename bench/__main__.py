@@ -2,9 +2,9 @@
 
 import sys
 
-from bench import area, cycles
+from bench import area, cycles, risk
 
-PARTS = {"cycles": cycles.measure, "area": area.measure}
+PARTS = {"cycles": cycles.measure, "area": area.measure, "risk": risk.measure}
 
 
 def main() -> int:
