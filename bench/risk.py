@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from bench.results import Result, publish
-from kernels.risk import MONEY_MAX, POSITION_MAX, LevelLimits, Limits, Market, token_bucket
+from kernels.exposure import MONEY_MAX, POSITION_MAX, token_bucket
+from kernels.risk import LevelLimits, Limits, Market
 from protocol.market import MarketPhase
 from protocol.reasons import DenyReason
 from sw.risk import ORDER, Risk

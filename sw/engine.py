@@ -12,7 +12,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from kernels.risk import LevelLimits, Limits, Rate
+from kernels.exposure import Rate
+from kernels.risk import LevelLimits, Limits
 from protocol import registers, ring
 from protocol.registers import Register
 from protocol.risk import RiskLevel

@@ -7,15 +7,8 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from kernels.risk import (
-    BURST_NS_MAX,
-    MONEY_MAX,
-    NOTIONAL_MAX,
-    POSITION_MAX,
-    QUANTITY_MASK,
-    LevelLimits,
-    Limits,
-)
+from kernels.exposure import BURST_NS_MAX, MONEY_MAX, NOTIONAL_MAX, POSITION_MAX, QUANTITY_MASK
+from kernels.risk import LevelLimits, Limits
 from protocol.market import MarketPhase
 from sw.mm import Quoting
 from tickwire.source import InputError

@@ -13,7 +13,7 @@ import heapq
 from collections.abc import Callable, Iterable, Mapping
 from random import Random
 
-from kernels.risk import token_bucket
+from kernels.exposure import token_bucket
 from protocol import itch50
 from protocol.frames import Address
 from protocol.registers import SYMBOLS_MAX

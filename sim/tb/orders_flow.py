@@ -12,7 +12,8 @@ from dataclasses import replace
 from random import Random
 from typing import Any, NamedTuple
 
-from kernels.risk import LevelLimits, Limits, Market, Rate
+from kernels.exposure import Rate
+from kernels.risk import LevelLimits, Limits, Market
 from protocol.market import MarketPhase
 from protocol.reasons import DenyReason
 from protocol.risk import RiskLevel

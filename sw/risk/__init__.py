@@ -13,7 +13,8 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels.risk import Exposure, Level, LevelLimits, Limits, Market, Newest, Rate, Resting
+from kernels.exposure import Exposure, Level, Newest, Rate, Resting
+from kernels.risk import LevelLimits, Limits, Market
 from kernels.types import Group, Shape, kernel_type
 from protocol.reasons import DenyReason
 from protocol.risk import RiskLevel

@@ -8,26 +8,28 @@ from typing import Any
 
 import numpy as np
 
-from kernels.risk import (
+from kernels.exposure import (
     QUANTITY_MASK,
-    Account,
     Newest,
-    Order,
-    Ready,
-    added_notional,
-    added_qty,
     counted,
     ended,
     filled,
     level_filled,
     level_opened,
+    opened,
+    rested,
+)
+from kernels.risk import (
+    Account,
+    Order,
+    Ready,
+    added_notional,
+    added_qty,
     lower_code,
     notional,
-    opened,
     reason_of_levels,
     reason_of_order,
     reason_of_symbol,
-    rested,
 )
 from sw.jit import array_at, jit
 from sw.risk.records import (

@@ -4,19 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from kernels.risk import (
-    Account,
-    Exposure,
-    Level,
-    LevelLimits,
-    Limits,
-    Market,
-    Newest,
-    Order,
-    Rate,
-    Ready,
-    Resting,
-)
+from kernels.exposure import Exposure, Level, Newest, Rate, Resting
+from kernels.risk import Account, LevelLimits, Limits, Market, Order, Ready
 from sw.jit import dtype_of, jit
 
 SYMBOL = np.dtype(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from kernels.risk import Exposure
+from kernels.exposure import Exposure
 from protocol import ouch50, registers, ring, soupbintcp
 from protocol.frames import Address, parse_tcp
 from protocol.ip import TcpFlag

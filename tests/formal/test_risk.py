@@ -10,42 +10,46 @@ from hw.hls.prove import Verdict, prove
 from hw.hls.schedule import schedule
 from hw.hls.to_amaranth import Pipeline
 from hw.hls.to_z3 import to_z3
-from kernels import risk
-from kernels.risk import (
+from kernels import exposure, risk
+from kernels.exposure import (
     MONEY_MAX,
     OPEN_ORDERS_MAX,
     POSITION_MAX,
+    QUANTITY_MASK,
+    TIME_MAX,
     Exposure,
     Level,
     Money,
     Newest,
     Notional,
-    Order,
     Price,
     Quantity,
     Rate,
     Resting,
     Time,
-    added_notional,
     counted,
-    crosses_own,
     ended,
+    filled,
+    level_filled,
+    level_opened,
+    opened,
+    rested,
+    resting_price,
+)
+from kernels.risk import (
+    Order,
+    added_notional,
+    crosses_own,
     exceeds_gross,
     exceeds_net,
     exceeds_position,
     exceeds_rate,
-    filled,
     lacks_locate,
-    level_filled,
-    level_opened,
-    opened,
     repeats,
-    rested,
-    resting_price,
 )
 from kernels.types import U31, U32, U40, Bool, Kernel, kernel
 
-KERNELS = [item for item in vars(risk).values() if isinstance(item, Kernel)]
+KERNELS = [item for item in (vars(exposure) | vars(risk)).values() if isinstance(item, Kernel)]
 
 
 @pytest.mark.parametrize("rule", KERNELS, ids=lambda rule: rule.name)
@@ -169,7 +173,7 @@ def replacement_is_never_worth_less_than_its_increase(
 @kernel
 def passing_message_leaves_the_bucket_within_its_burst(rate: Rate, now_ns: Time) -> Bool:
     after = counted(rate, now_ns)
-    is_late = now_ns + rate.interval_ns > risk.TIME_MAX or rate.due_ns > risk.TIME_MAX - (1 << 40)
+    is_late = now_ns + rate.interval_ns > TIME_MAX or rate.due_ns > TIME_MAX - (1 << 40)
     return is_late or exceeds_rate(rate, now_ns) or after.due_ns <= now_ns + rate.burst_ns
 
 
@@ -212,10 +216,10 @@ def order_is_a_duplicate_of_itself(
     price: Price, order_qty: U32, now_ns: Time, window_ns: U40, later_ns: U40
 ) -> Bool:
     order = Order(True, order_qty, price, 0, 0, 0)
-    newest = Newest(0, order_qty & risk.QUANTITY_MASK, price, now_ns)
-    is_soon = later_ns < window_ns and order_qty <= risk.QUANTITY_MASK
-    is_late = now_ns > risk.TIME_MAX - (1 << 40)
-    found = repeats(order, newest, min(now_ns + later_ns, risk.TIME_MAX), window_ns)
+    newest = Newest(0, order_qty & QUANTITY_MASK, price, now_ns)
+    is_soon = later_ns < window_ns and order_qty <= QUANTITY_MASK
+    is_late = now_ns > TIME_MAX - (1 << 40)
+    found = repeats(order, newest, min(now_ns + later_ns, TIME_MAX), window_ns)
     return is_late or found == is_soon
 
 

@@ -12,27 +12,23 @@ from hw.hls.schedule import schedule
 from hw.hls.to_amaranth import Pipeline
 from hw.hls.to_numba import to_numba
 from hw.hls.values import flattened, results
-from kernels import risk
-from kernels.risk import (
+from kernels import exposure, risk
+from kernels.exposure import (
     MONEY_MAX,
     NOTIONAL_MAX,
     OPEN_ORDERS_MAX,
     POSITION_MAX,
+    QUANTITY_MASK,
     SHARES_MAX,
     TIME_MAX,
-    Account,
     Exposure,
     Level,
-    LevelLimits,
-    Limits,
-    Market,
     Newest,
-    Order,
     Rate,
-    Ready,
     Resting,
     token_bucket,
 )
+from kernels.risk import Account, LevelLimits, Limits, Market, Order, Ready
 from kernels.types import Kernel
 from protocol.market import MarketPhase
 from protocol.reasons import DenyReason
@@ -287,7 +283,7 @@ TABLES = {
         ((Level(MONEY_MAX, 0, 0, 0), True, 1, MONEY_MAX), True),
         ((Level(-MONEY_MAX - 1, 0, MONEY_MAX, 0), False, NOTIONAL_MAX, MONEY_MAX), True),
     ],
-    risk.bounded: [
+    exposure.bounded: [
         ((5,), 5),
         ((0,), 0),
         ((-1,), 0),
@@ -296,7 +292,7 @@ TABLES = {
         ((-(1 << 59),), 0),
         (((1 << 59) - 1,), MONEY_MAX),
     ],
-    risk.opened: [
+    exposure.opened: [
         ((Exposure(5, 100, 200), True, 30), Exposure(5, 130, 200)),
         ((Exposure(5, 100, 200), False, 30), Exposure(5, 100, 230)),
         ((Exposure(5, 100, 200), True, -30), Exposure(5, 70, 200)),
@@ -304,40 +300,40 @@ TABLES = {
         ((Exposure(5, 100, 200), True, -101), Exposure(5, 0, 200)),
         ((Exposure(0, SHARES_MAX, 0), True, 1), Exposure(0, SHARES_MAX, 0)),
     ],
-    risk.filled: [
+    exposure.filled: [
         ((Exposure(5, 100, 200), True, 30), Exposure(35, 70, 200)),
         ((Exposure(5, 100, 200), False, 30), Exposure(-25, 100, 170)),
         ((Exposure(5, 100, 200), True, 101), Exposure(106, 0, 200)),
         ((Exposure(POSITION_MAX, QTY, 0), True, QTY), Exposure(POSITION_MAX, 0, 0)),
         ((Exposure(-POSITION_MAX, 0, QTY), False, 1), Exposure(-POSITION_MAX, 0, QTY - 1)),
     ],
-    risk.level_opened: [
+    exposure.level_opened: [
         ((Level(5, 100, 200, 305), True, 30), Level(5, 130, 200, 335)),
         ((Level(5, 100, 200, 305), False, 30), Level(5, 100, 230, 335)),
         ((Level(5, 100, 200, 305), True, -100), Level(5, 0, 200, 205)),
         ((Level(5, 100, 200, 305), False, -201), Level(5, 100, 0, 104)),
         ((Level(0, 0, 0, MONEY_MAX), True, 1), Level(0, 1, 0, MONEY_MAX)),
     ],
-    risk.level_filled: [
+    exposure.level_filled: [
         # Bought for less than the limit price, sold for more.
         ((Level(5, 100, 200, 305), True, 40, 39), Level(44, 60, 200, 304)),
         ((Level(5, 100, 200, 305), False, 40, 41), Level(-36, 100, 160, 306)),
         ((Level(MONEY_MAX, 9, 0, 9), True, 9, 10), Level(MONEY_MAX, 0, 0, 10)),
         ((Level(-MONEY_MAX, 0, 9, MONEY_MAX), False, 9, 10), Level(-MONEY_MAX, 0, 0, MONEY_MAX)),
     ],
-    risk.counted: [
+    exposure.counted: [
         ((Rate(100, 300, 0), 1_000), Rate(100, 300, 1_100)),
         ((Rate(100, 300, 1_100), 1_000), Rate(100, 300, 1_200)),
         ((Rate(100, 300, 1_000), 1_000), Rate(100, 300, 1_100)),
         ((Rate(U32, U40, TIME_MAX), 0), Rate(U32, U40, TIME_MAX)),
     ],
-    risk.resting_price: [
+    exposure.resting_price: [
         ((Resting(0, 0, 9, 8),), 0),
         ((Resting(1, 1, 9, 8),), 9),
         ((Resting(1, 0, 9, 8),), 8),
         ((Resting(U16, U16, U32, 0),), U32),
     ],
-    risk.rested: [
+    exposure.rested: [
         # The first order; one more of its price; one behind; one before.
         ((Resting(0, 0, 9, 8), True, 7), Resting(1, 1, 7, 0)),
         ((Resting(1, 1, 7, 0), True, 7), Resting(2, 2, 7, 0)),
@@ -356,7 +352,7 @@ TABLES = {
         ((Resting(U16, U16, 7, 0), True, 7), Resting(U16, U16, 7, 0)),
         ((Resting(0, 0, 0, 0), False, U32), Resting(1, 1, U32, 0)),
     ],
-    risk.ended: [
+    exposure.ended: [
         ((Resting(3, 2, 7, 6), 7), Resting(2, 1, 7, 6)),
         ((Resting(3, 2, 7, 6), 6), Resting(2, 2, 7, 6)),
         ((Resting(1, 0, 7, 7), 7), Resting(0, 0, 7, 7)),
@@ -381,7 +377,8 @@ ROWS = [
 
 
 def all_kernels() -> list[Kernel]:
-    return [item for item in vars(risk).values() if isinstance(item, Kernel)]
+    found = {**vars(exposure), **vars(risk)}
+    return [item for item in found.values() if isinstance(item, Kernel)]
 
 
 def test_every_rule_has_a_table():
@@ -455,7 +452,7 @@ def messages_in_time(rate: Rate, times: list[int]) -> list[bool]:
     for now_ns in times:
         passed.append(not risk.exceeds_rate(rate, now_ns))
         if passed[-1]:
-            rate = risk.counted(rate, now_ns)
+            rate = exposure.counted(rate, now_ns)
     return passed
 
 
@@ -503,11 +500,11 @@ def test_own_price_is_never_worse_than_the_best_and_exact_for_two_prices(buys, s
     for adds, number in steps:
         if adds:
             prices.append(number)
-            resting = risk.rested(resting, buys, number)
+            resting = exposure.rested(resting, buys, number)
         elif prices:
-            resting = risk.ended(resting, prices.pop(number % len(prices)))
+            resting = exposure.ended(resting, prices.pop(number % len(prices)))
         most = max(most, len(set(prices))) if prices else 0
-        known = risk.resting_price(resting)
+        known = exposure.resting_price(resting)
         assert resting.orders == len(prices)
         if not prices:
             assert known == 0
@@ -554,7 +551,7 @@ def asked(**more) -> DenyReason:
         "firm": ACCOUNT,
     } | more
     order = parts["order"]
-    qty = order.order_qty & risk.QUANTITY_MASK
+    qty = order.order_qty & QUANTITY_MASK
     added = risk.added_notional(order.price, qty, order.orig_price, order.orig_qty)
     by_order = risk.reason_of_order(
         order, parts["ready"], parts["market"], parts["limits"], parts["killed"]

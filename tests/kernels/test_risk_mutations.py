@@ -14,7 +14,8 @@ from hw.hls.to_amaranth import Pipeline
 from hw.hls.to_numba import to_numba
 from hw.hls.values import results
 from kernels import risk
-from kernels.risk import Exposure, Newest, Order, Quantity, Rate, Time
+from kernels.exposure import Exposure, Newest, Quantity, Rate, Time
+from kernels.risk import Order
 from kernels.types import U31, U32, U40, Bool, kernel
 from tests.kernels.test_risk import TABLES, flat
 

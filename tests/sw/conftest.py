@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from kernels.risk import LevelLimits, Limits, token_bucket
+from kernels.exposure import token_bucket
+from kernels.risk import LevelLimits, Limits
 from protocol import ring
 from protocol.layout import Layout
 from protocol.orders import Side

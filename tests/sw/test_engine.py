@@ -5,7 +5,8 @@ from collections import deque
 
 import pytest
 
-from kernels.risk import Exposure, LevelLimits, Limits, token_bucket
+from kernels.exposure import Exposure, token_bucket
+from kernels.risk import LevelLimits, Limits
 from protocol import itch50, registers
 from protocol.frames import Address
 from protocol.orders import OrderState, Side

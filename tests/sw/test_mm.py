@@ -2,7 +2,7 @@
 
 import pytest
 
-from kernels.risk import Exposure
+from kernels.exposure import Exposure
 from protocol.orders import OrderState, Side
 from protocol.reasons import StaleReason
 from protocol.ring import RecordType

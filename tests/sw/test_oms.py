@@ -4,7 +4,8 @@ import re
 
 import pytest
 
-from kernels.risk import Exposure, LevelLimits, Limits, Rate
+from kernels.exposure import Exposure, Rate
+from kernels.risk import LevelLimits, Limits
 from protocol import ring
 from protocol.orders import OrderState, Side, TimeInForce
 from protocol.reasons import DenyReason

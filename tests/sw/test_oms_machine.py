@@ -19,7 +19,8 @@ from hypothesis.stateful import (
     rule,
 )
 
-from kernels.risk import Exposure, LevelLimits, Limits, Market, token_bucket
+from kernels.exposure import Exposure, token_bucket
+from kernels.risk import LevelLimits, Limits, Market
 from protocol import ring
 from protocol.frames import Address, parse_tcp
 from protocol.orders import OrderState, Side, TimeInForce

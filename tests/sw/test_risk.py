@@ -3,16 +3,8 @@
 import numpy as np
 import pytest
 
-from kernels.risk import (
-    Exposure,
-    Level,
-    LevelLimits,
-    Limits,
-    Market,
-    Rate,
-    Resting,
-    token_bucket,
-)
+from kernels.exposure import Exposure, Level, Rate, Resting, token_bucket
+from kernels.risk import LevelLimits, Limits, Market
 from protocol.market import MarketPhase
 from protocol.reasons import DenyReason
 from protocol.risk import RiskLevel

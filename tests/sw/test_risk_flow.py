@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kernels.risk import Newest, Resting
+from kernels.exposure import Newest, Resting
 from protocol.reasons import DenyReason
 from sim.golden import risk as golden
 from sim.tb import orders_flow as flow

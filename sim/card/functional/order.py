@@ -5,7 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from kernels.risk import LevelLimits, Limits, Market, Rate, added_notional
+from kernels.exposure import Rate
+from kernels.risk import LevelLimits, Limits, Market, added_notional
 from protocol import ouch50, ring, soupbintcp
 from protocol.frames import Address, Segment, tcp_frame
 from protocol.ip import TcpFlag
