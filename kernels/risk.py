@@ -12,6 +12,7 @@ limit of 0 allows nothing. :mod:`kernels.exposure` has the widths.
 from typing import NamedTuple
 
 from kernels.exposure import (
+    NOTIONAL_MAX,
     OPEN_ORDERS_MAX,
     QUANTITY_MASK,
     Exposure,
@@ -205,7 +206,9 @@ def added_notional(
     """
     if price <= orig_price:
         return price * max(order_qty - orig_qty, 0)
-    return max(price * order_qty - orig_price * min(order_qty, orig_qty), 0)
+    # Neither factor of the second product is the greater one, so nothing is below zero: the mask
+    # drops a sign that only the widths leave room for.
+    return (price * order_qty - orig_price * min(order_qty, orig_qty)) & NOTIONAL_MAX
 
 
 @kernel

@@ -29,19 +29,31 @@ IS_OFF = bool(numba.config.DISABLE_JIT)  # type: ignore[attr-defined]
 
 
 def _cache_folder() -> Path:
+    """Return the folder for what is compiled of the sources as they are now."""
     sources = sorted([*(_ROOT / "kernels").glob("*.py"), *(_ROOT / "sw").rglob("*.py")])
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(base, "tickwire", digest[:16])
 
 
-if not numba.config.CACHE_DIR:  # type: ignore[attr-defined]
-    numba.config.CACHE_DIR = str(_cache_folder())  # type: ignore[attr-defined]
+def _is_kept() -> bool:
+    """Choose the cache's folder. Returns False where none can be made."""
+    if not numba.config.CACHE_DIR:  # type: ignore[attr-defined]
+        try:
+            folder = _cache_folder()
+            folder.mkdir(parents=True, exist_ok=True)
+        except (OSError, RuntimeError):
+            return False
+        numba.config.CACHE_DIR = str(folder)  # type: ignore[attr-defined]
+    return True
+
+
+_IS_KEPT = _is_kept()
 
 
 def jit(function: F) -> F:
-    """Compile a function when it is first called, and keep the result on disk."""
-    compiled: Any = numba.njit(cache=True)(function)
+    """Compile a function when it is first called, and keep the result on disk if that can be."""
+    compiled: Any = numba.njit(cache=_IS_KEPT)(function)
     return compiled  # type: ignore[no-any-return]
 
 

@@ -418,7 +418,7 @@ def test_table_holds_in_hardware_a_row_a_cycle(rule):
 @pytest.mark.parametrize(
     ("rule", "cycles"),
     [
-        (risk.added_notional, 5),
+        (risk.added_notional, 4),
         (risk.reason_of_order, 5),
         (risk.reason_of_symbol, 4),
         (risk.reason_of_levels, 4),

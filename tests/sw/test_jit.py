@@ -1,0 +1,73 @@
+"""Compiled functions: types without a way to floats, kernels as they stand, arrays by address."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+
+from kernels.types import U8, Bool, kernel
+from sw.jit import array_at, dtype_of, entry, jit
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Pair(NamedTuple):
+    number: U8
+    flag: Bool
+
+
+@kernel
+def larger(a: U8, b: U8) -> Bool:
+    return a > b
+
+
+@jit
+def first_is_larger(address: int) -> bool:
+    array = array_at(address, 2, np.int64)
+    return larger(array[0], array[1])
+
+
+def test_record_becomes_integers_of_64_bits_and_truth_values():
+    kind = dtype_of(Pair)
+    assert [kind[name] for name in Pair._fields] == [np.dtype(np.int64), np.dtype(np.bool_)]
+    with pytest.raises(TypeError, match=r"^record must be a NamedTuple, not Bool$"):
+        dtype_of(bool)
+
+
+@pytest.mark.parametrize(("values", "found"), [((3, 2), True), ((2, 2), False), ((0, 255), False)])
+def test_kernel_is_called_on_an_array_that_stands_at_an_address(values, found):
+    array = np.array(values, np.int64)
+    call = entry(first_is_larger, array.ctypes.data)
+    assert call(array.ctypes.data) is found
+    assert first_is_larger(array.ctypes.data) is found
+
+
+def cache_folder(**environment: str) -> str:
+    code = "import numba, sw.jit; print(numba.config.CACHE_DIR)"
+    kept = {name: value for name, value in os.environ.items() if name != "NUMBA_CACHE_DIR"}
+    found = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env={**kept, "PYTHONPATH": str(ROOT), **environment},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return found.stdout.strip()
+
+
+def test_cache_is_the_user_s_and_named_after_the_sources(tmp_path):
+    folder = Path(cache_folder(XDG_CACHE_HOME=str(tmp_path)))
+    assert folder.parent == tmp_path / "tickwire"
+    assert len(folder.name) == 16
+    assert folder.is_dir()
+
+
+def test_without_a_place_for_a_cache_there_is_none(tmp_path):
+    file = tmp_path / "file"
+    file.write_text("")
+    assert cache_folder(XDG_CACHE_HOME=str(file)) == ""
