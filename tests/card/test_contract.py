@@ -7,9 +7,11 @@ import re
 
 import pytest
 
-from protocol import registers, ring
+from protocol import itch50, registers, ring
+from protocol.market import MarketPhase
 from protocol.reasons import DenyReason, DropReason
 from protocol.registers import Access
+from protocol.risk import RiskLevel
 from sim.card.functional import FunctionalCard, Port
 from sw.card import CardInfo, identify
 from sw.errors import IdentityMismatchError, VersionMismatchError
@@ -383,6 +385,76 @@ def test_gate_counts_open_orders_and_position(bench):
         denied,
         ("SENT",),
     ]
+
+
+def test_traders_and_desks_have_limits_and_kill_switches_of_their_own(bench):
+    bench.started()
+    room = {"gross_max": 1 << 50, "net_max": 1 << 50, "rate_interval_ns": 1, "rate_burst_ns": 99}
+    killed = ring.LevelLimitsFlag.KILLED
+    bench.new(1, trader_index=3)  # Not opened yet.
+    bench.command(ring.LEVEL_LIMITS, level=RiskLevel.TRADER, level_index=3, desk_index=2, **room)
+    bench.new(2, trader_index=3)  # Its desk is not.
+    bench.command(ring.LEVEL_LIMITS, level=RiskLevel.DESK, level_index=2, **room)
+    bench.new(3, trader_index=3)
+    less = room | {"gross_max": 7_000_000}
+    bench.command(ring.LEVEL_LIMITS, level=RiskLevel.DESK, level_index=2, **less)
+    bench.new(5, trader_index=3)
+    bench.new(5, trader_index=0)
+    bench.command(ring.LEVEL_LIMITS, level=RiskLevel.TRADER, level_index=0, flags=killed, **room)
+    bench.new(6, trader_index=0)
+    bench.new(4, trader_index=3)
+    bench.new(1, trader_index=16)
+    assert bench.answers("reason") == [
+        ("DENIED", DenyReason.KILL_SWITCH),
+        ("DENIED", DenyReason.KILL_SWITCH),
+        ("SENT",),
+        ("DENIED", DenyReason.DESK_GROSS_EXCEEDS_LIMIT),
+        ("SENT",),
+        ("DENIED", DenyReason.KILL_SWITCH),
+        ("SENT",),
+        ("DENIED", DenyReason.KILL_SWITCH),
+    ]
+
+
+def test_level_limits_of_nobody_do_nothing(bench):
+    bench.started()
+    for level, index in ((0, 0), (ord("X"), 0), (RiskLevel.TRADER, 16), (RiskLevel.DESK, 1 << 31)):
+        bench.command(ring.LEVEL_LIMITS, level=level, level_index=index)
+    bench.new()
+    assert bench.answers() == [("SENT",)]
+
+
+def test_orders_are_sent_in_the_phases_of_the_limits_only(bench):
+    bench.started()
+    bench.limits(0, phases=1 << MarketPhase.REGULAR)
+    for event in "QM":
+        bench.feed(
+            itch50.SYSTEM_EVENT.pack(
+                stock_locate=0, tracking_number=0, timestamp=5, event_code=event
+            )
+        )
+        bench.new()
+    assert bench.answers("reason") == [("SENT",), ("DENIED", DenyReason.PHASE_NOT_ALLOWED)]
+
+
+def test_last_trade_is_the_reference_of_a_book_with_one_side(bench):
+    bench.started()
+    bench.limits(0, price_band_bp=100)
+    executed = itch50.ORDER_EXECUTED.pack(
+        stock_locate=7,
+        tracking_number=0,
+        timestamp=5,
+        order_reference_number=2,
+        executed_shares=40,
+        match_number=1,
+    )
+    bench.feed(bench.delete(1))
+    bench.new(1)  # Neither a mid nor a trade.
+    bench.feed(executed)  # 100.0100, and 100 basis points of it.
+    bench.new(2, price=990_098)
+    bench.new(3, price=990_099)
+    outside = ("DENIED", DenyReason.PRICE_OUTSIDE_BAND)
+    assert bench.answers("reason") == [outside, outside, ("SENT",)]
 
 
 def test_limits_for_no_symbol_do_nothing(bench):
