@@ -105,7 +105,7 @@ def place(
             *PART,
             *("--out-of-context", "--json", "top.json", "--report", "report.json"),
             *("--freq", str(target_mhz), "--seed", str(seed), "--timing-allow-fail"),
-            *("--router", "router2", "--log", "nextpnr.log", "-q"),
+            *("--router", "router1", "--log", "nextpnr.log", "-q"),
         ],
     )
     return _read(folder / "report.json", name, target_mhz, top.boundary_ff)
