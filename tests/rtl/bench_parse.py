@@ -37,7 +37,7 @@ REAL = os.environ["REAL"]
 COLLECT_CYCLES = 1
 DECODE_CYCLES = 1
 NOTICE_CYCLES = 1
-END_CYCLES = 3
+END_CYCLES = 4
 
 LENGTHS = {
     **{"S": 12, "R": 39, "H": 25, "Y": 20, "L": 26, "V": 35, "W": 12, "K": 28, "J": 35, "h": 21},

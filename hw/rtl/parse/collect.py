@@ -10,18 +10,14 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.rtl.layouts import MESSAGE, MESSAGE_SIZE_MAX, PACKET, PACKET_END, TIME, Truncation, beat
+from hw.rtl.layouts import MESSAGE, MESSAGE_SIZE_MAX, PACKET, PACKET_END, TIME, beat
 from hw.rtl.params import WIDTHS
-from hw.rtl.parse import above, any_of
-from hw.rtl.parse.outlook import HEAD, Outlook, ends, exit_layout
+from hw.rtl.parse import HEAD, above, any_of
+from hw.rtl.parse.account import Account, blocks_max
+from hw.rtl.parse.outlook import Outlook, ends, exit_layout, run_layout
 from protocol import itch50, moldudp64
 
 _BYTE = 8
-
-
-def _blocks_max(width: int) -> int:
-    # Blocks that begin and end in one beat, the length's first byte perhaps in the beat before.
-    return -(-width // HEAD)
 
 
 def _pick(values: Sequence[Value], chosen: Value) -> Value:
@@ -30,23 +26,21 @@ def _pick(values: Sequence[Value], chosen: Value) -> Value:
     return any_of([Mux(bit, value, none) for value, bit in zip(values, chosen, strict=True)])
 
 
-def _is_more(counter: Value, count: Value) -> Value:
-    # Whether a wide counter is above a narrow count. A table, as `above` is.
-    low = counter[: len(count)]
-    more = [(count == n) & above(low, n) for n in range(1 << len(count))]
-    return any_of([counter[len(count) :].any(), *more])
+def _above(counter: Value, marks: Value) -> Value:
+    # Whether a counter, which may be below zero, is above a count of marks, the lowest bits of
+    # which are set.
+    low, high = counter[: len(marks).bit_length()], counter[len(marks).bit_length() : -1]
+    more = [above(low, n) & ~mark for n, mark in enumerate(marks)]
+    return ~counter[-1] & any_of([high.any(), above(low, len(marks)), *more])
 
 
-def _count(blocks: Value) -> Value:
-    # How many places are set, of which no two stand side by side: a block takes two bytes. Spelled
-    # out, as sums would become carry chains.
-    pairs = [blocks[place : place + HEAD].any() for place in range(0, len(blocks), HEAD)]
-    if len(pairs) == 1:
-        return pairs[0]
-    a, b, c, d = pairs
-    odd = (a ^ b, c ^ d)
-    both = (a & b, c & d)
-    return Cat(odd[0] ^ odd[1], (both[0] ^ both[1]) | (odd[0] & odd[1]), both[0] & both[1])
+def _count(marks: Value) -> Value:
+    # The count of marks. Each of its bits is a table of them.
+    counts = range(len(marks) + 1)
+    at = [Cat(Const(1), marks)[n] & ~Cat(marks, Const(0))[n] for n in counts]
+    return Cat(
+        any_of([at[n] for n in counts if n >> bit & 1]) for bit in range(len(marks).bit_length())
+    )
 
 
 class Collector(wiring.Component):
@@ -63,7 +57,7 @@ class Collector(wiring.Component):
     contiguous: a beat that does not fill its top lane is followed in its packet only by beats
     without bytes.
 
-    Latency is 1 cycle from the beat with a message's last byte to the message, 3 cycles from the
+    Latency is 1 cycle from the beat with a message's last byte to the message, 4 cycles from the
     last beat of a packet to its end. Throughput is 1 beat per cycle, with messages of any length at
     any alignment and without a cycle between packets.
 
@@ -91,8 +85,8 @@ class Collector(wiring.Component):
     short_count : ``Out(range(ceil(width / 2) + 2))``
         Blocks too short for ITCH that were passed over: to be added up each cycle.
     o_end : ``Out(stream.Signature(PACKET_END, always_ready=True))``
-        The end of each packet, after its last message and no later than the next packet's first
-        one.
+        The end of each packet, after its last message and no later than a cycle after the next
+        packet's first one.
 
     Raises
     ------
@@ -113,7 +107,7 @@ class Collector(wiring.Component):
                 "time": In(TIME),
                 "o": Out(stream.Signature(MESSAGE, always_ready=True)),
                 "is_message": Out(len(itch50.MESSAGES.layouts)),
-                "short_count": Out(range(_blocks_max(width) + 2)),
+                "short_count": Out(range(blocks_max(width) + 2)),
                 "o_end": Out(stream.Signature(PACKET_END, always_ready=True)),
             }
         )
@@ -124,7 +118,6 @@ class Collector(wiring.Component):
         places = range(width)  # at which a block can begin: see Outlook
         place_bits = (width - 1).bit_length()
         exit_shape = exit_layout(width)
-        blocks = range(_blocks_max(width) + 1)
 
         def reset_less(name: str, shape: object) -> Signal:
             return Signal(shape, name=name, reset_less=True)
@@ -134,9 +127,8 @@ class Collector(wiring.Component):
         s1_data = reset_less("s1_data", _BYTE * width)
         s1_time = reset_less("s1_time", TIME)
         s1_here = Signal()  # a block begins in that beat
-        s1_begins = Signal(width)  # all of them, of which no two stand side by side
-        s1_tail = Signal(width)  # the last one
-        s1_filled, s1_done = reset_less("s1_filled", width), reset_less("s1_done", width)
+        s1_head, s1_tail = Signal(width), Signal(width)  # the first one, and the last one
+        s1_filled = reset_less("s1_filled", width)
         s1_lane = Signal(width)  # where the message begins
         s1_next = reset_less(
             "s1_next", exit_shape["next"].shape
@@ -144,12 +136,11 @@ class Collector(wiring.Component):
         s1_ahead = reset_less(
             "s1_ahead", exit_shape["ahead"].shape
         )  # where one begins from that beat on
-        s1_body = Signal()  # a counted block goes on behind that beat
-        s1_message = Signal()  # it will leave as a message
-        s1_short = reset_less("s1_short", 1)  # it is too short for that
-        s1_left = Signal(16)  # counted blocks that have not begun
-        s1_skip = reset_less("s1_skip", 16)  # blocks to skip that have not begun
-        s1_first, s1_last = Signal(), Signal()
+        s1_message = Signal()  # the block that goes on behind that beat will be a message
+        s1_left = Signal(17)  # counted blocks that have not begun, below zero if more have
+        s1_skip = Signal(17)  # blocks to skip that have not begun
+        s1_step, s1_first, s1_last = Signal(), Signal(), Signal()
+        s1_arrives = Signal()  # the block that was open before that beat became whole with it
 
         # Stage 0: what this beat means if a block begins at a place, for each place.
         m.submodules.outlook = outlook = Outlook(width)
@@ -168,7 +159,7 @@ class Collector(wiring.Component):
         s1_lane_exits = [s1_exits[lane - 1] for lane in places]
 
         # Stage 1, the loop: where the next block begins, seen from this beat.
-        head, begins, tail = Signal(width), Signal(width), Signal(width)
+        head, tail = Signal(width), Signal(width)
         end = Signal.like(s1_next)
         begins_at = Signal(range(width + HEAD))
         m.d.comb += [
@@ -177,8 +168,10 @@ class Collector(wiring.Component):
             head.eq(Mux(beat_in.first, Cat(begins_at == p for p in places), end[:width])),
         ]
         for q in places:
-            led = _pick([outlook.leads[p][q] for p in range(q + 1)], head[: q + 1])
-            m.d.comb += [begins[q].eq(led), tail[q].eq(led & outlook.is_tail[q])]
+            # What is known last is joined last.
+            m.d.comb += tail[q].eq(
+                _pick([outlook.tails[p][q] for p in range(q + 1)][::-1], head[: q + 1][::-1])
+            )
         ahead, near = Signal.like(s1_ahead), Signal(exit_shape["near"].shape)
         with m.If(s1_here):
             m.d.comb += [
@@ -200,75 +193,56 @@ class Collector(wiring.Component):
                 s1_data.eq(beat_in.data),
                 s1_time.eq(self.time),
                 s1_here.eq(head.any()),
-                s1_begins.eq(begins),
+                s1_head.eq(head),
                 s1_tail.eq(tail),
                 s1_filled.eq(s0_filled),
-                s1_done.eq(outlook.is_done),
                 s1_next.eq(
                     Cat(near[p // width] & (ahead[:place_bits] == p % width) for p in ends(width))
                 ),
                 s1_ahead.eq(ahead),
             ]
-            with m.If(head.any()):
-                m.d.sync += s1_lane.eq(tail.rotate_left(1))
             with m.If(beat_in.first):
                 m.d.sync += [
                     s1_next.eq(Cat(begins_at == width + place for place in range(HEAD))),
                     s1_ahead.eq(begins_at),
                 ]
-        with m.Elif(s1_last):
-            m.d.sync += [s1_here.eq(0), s1_begins.eq(0), s1_tail.eq(0)]
+        with m.If(self.i.valid & head.any()):
+            m.d.sync += s1_lane.eq(tail.rotate_left(1))
+        with m.If(~s0_step & s1_last):
+            m.d.sync += [s1_here.eq(0), s1_head.eq(0), s1_tail.eq(0)]
         m.d.sync += [
+            s1_step.eq(s0_step),
             s1_first.eq(self.i.valid & beat_in.first),
             s1_last.eq(self.i.valid & beat_in.last),
         ]
 
-        # The beat before is counted with the next one that holds bytes, or when it was the last.
-        s1_resolve = s0_step | s1_last
-        whole, begun, counted = Signal(blocks), Signal(blocks), Signal(blocks)
-        before = Signal(range(_blocks_max(width)))  # the last one, if the beat was full
-        body = Signal()  # of a counted block
-        left_more = _is_more(s1_left, whole)
-        m.d.comb += [
-            whole.eq(_count(s1_begins & s1_filled & s1_done)),
-            begun.eq(_count(s1_begins & s1_filled)),
-            before.eq(_count(s1_begins & ~s1_tail)),
-            # Blocks past the message count are none.
-            counted.eq(Mux(left_more, whole, s1_left[: len(whole)])),
-            body.eq(s1_body | (left_more & (s1_begins & s1_filled & ~s1_done).any())),
-        ]
-        with m.If(s1_resolve):
+        # How many blocks are to come, known when the next beat is: in a beat that is not full none
+        # of them matters.
+        more = Signal(run_layout(width)["more"].shape)  # blocks behind the beat's first
+        m.d.comb += more.eq(_pick([run.more for run in outlook.runs], s1_head))
+        with m.If(s0_step):
             for counter in (s1_left, s1_skip):
-                m.d.sync += counter.eq(Mux(_is_more(counter, begun), counter - begun, 0))
-        with m.If(self.i.valid & beat_in.first):
-            ended = self.packet.message_count == moldudp64.END_OF_SESSION
-            m.d.sync += [
-                s1_left.eq(Mux(ended, 0, self.packet.message_count)),
-                s1_skip.eq(self.packet.skip),
-            ]
+                m.d.sync += counter.eq(counter - _count(Cat(s1_here, more)))
+            with m.If(beat_in.first):
+                ended = self.packet.message_count == moldudp64.END_OF_SESSION
+                m.d.sync += [
+                    s1_left.eq(Mux(ended, 0, self.packet.message_count)),
+                    s1_skip.eq(self.packet.skip),
+                ]
 
-        # The open block ends within this beat: its last byte is in a lane that holds one. A block
-        # long enough for a message is always open.
-        message, short, arrives = Signal(), Signal(), Signal()
+        # The open block ends within this beat: its last byte is in a lane that holds one. No block
+        # is open in a first beat, so these are the lowest lanes.
+        arrives = any_of([end[HEAD + lane] & above(beat_in.count, lane) for lane in places])
+        m.d.sync += s1_arrives.eq(self.i.valid & ~beat_in.first & arrives)
         with m.If(s1_here):
             is_short = _pick([exit.short for exit in s1_exits], s1_tail)
-            wanted = _is_more(s1_left, before) & ~_is_more(s1_skip, before)
-            m.d.comb += [message.eq(wanted & ~is_short), short.eq(wanted & is_short)]
-        with m.Else():
-            m.d.comb += [message.eq(s1_message), short.eq(s1_short)]
-        m.d.comb += arrives.eq(~beat_in.first & (end[HEAD:] & s0_filled).any())
-        with m.If(s0_step):
-            goes_on = ~arrives & ~beat_in.first
-            m.d.sync += [
-                s1_body.eq(body & goes_on),
-                s1_message.eq(message & goes_on),
-                s1_short.eq(short),
-            ]
+            m.d.sync += s1_message.eq(_above(s1_left, more) & ~_above(s1_skip, more) & ~is_short)
 
         # Into the message's register: lanes from the message's first lane on go to one row of it,
         # the lanes below to the end of the row before. A message that began in the beat before
         # takes its first row from both beats, and leaves in the next row what later beats replace.
-        # Rows past the longest message are dropped.
+        # Rows past the longest message are dropped. In a cycle without a beat only such bytes are
+        # written as the next beat writes again: there is no time to look whether there is one.
         s2_bytes = reset_less("s2_bytes", _BYTE * MESSAGE_SIZE_MAX)
         row_count = -(-MESSAGE_SIZE_MAX // width)
         s1_row = reset_less("s1_row", row_count + 1)
@@ -290,18 +264,19 @@ class Collector(wiring.Component):
         m.d.comb += [now.eq(rotated(beat_in.data)), held.eq(rotated(s1_data))]
         with m.If(s0_step):
             m.d.sync += s1_row.eq(row)
-            for index in range(MESSAGE_SIZE_MAX):
-                r, j = divmod(index, width)
-                source = now.word_select(j, _BYTE)
-                takes = row[r] | (row[r + 1] & wraps[j])
-                if r == 0:
-                    takes = takes | s1_here
-                    source = Mux(s1_top | wraps[j], source, held.word_select(j, _BYTE))
-                with m.If(takes):
-                    m.d.sync += s2_bytes.word_select(index, _BYTE).eq(source)
+        for index in range(MESSAGE_SIZE_MAX):
+            r, j = divmod(index, width)
+            source = now.word_select(j, _BYTE)
+            takes = row[r] | (row[r + 1] & wraps[j])
+            if r == 0:
+                takes = takes | s1_here
+                source = Mux(s1_top | wraps[j], source, held.word_select(j, _BYTE))
+            with m.If(takes):
+                m.d.sync += s2_bytes.word_select(index, _BYTE).eq(source)
 
-        # Stage 2: the message, while its register still holds it.
-        s2_valid, s2_fresh = Signal(), Signal()
+        # Stage 2: the message, while its register still holds it. As there, what is taken without a
+        # beat is taken again with the next.
+        s2_fresh = Signal()  # the packet had no block before
         s2_is = reset_less("s2_is", len(self.is_message))
         length = _pick([exit.length for exit in s1_lane_exits], s1_lane)
         first_bytes = [s1_data.word_select(lane, _BYTE) for lane in places[1:]]
@@ -309,72 +284,53 @@ class Collector(wiring.Component):
         s2_length = reset_less("s2_length", MESSAGE["length"].shape)
         s2_ts_first, s2_ts_last = reset_less("s2_ts_first", TIME), reset_less("s2_ts_last", TIME)
         s2_sequence = reset_less("s2_sequence", MESSAGE["sequence"].shape)
-        m.d.sync += s2_valid.eq(s0_step & arrives & message)
-        with m.If(s0_step):
-            m.d.sync += s2_ts_last.eq(self.time)
-            with m.If(s1_here):
-                m.d.sync += [
-                    s2_length.eq(length),
-                    s2_is.eq(
-                        Cat(
-                            (code == layout.code) & (length == layout.size)
-                            for layout in itch50.MESSAGES.layouts
-                        )
-                    ),
-                    s2_ts_first.eq(Mux(s1_top, self.time, s1_time)),
-                    # The block after the one before, unless the packet has none before.
-                    s2_sequence.eq(s2_sequence + _count(s1_begins & ~Mux(s2_fresh, s1_tail, 0))),
-                    s2_fresh.eq(0),
-                ]
-            with m.If(beat_in.first):
-                m.d.sync += [s2_sequence.eq(self.packet.sequence), s2_fresh.eq(1)]
+        s2_after = reset_less("s2_after", range(blocks_max(width) + 1))  # blocks after that one
+        m.d.sync += s2_ts_last.eq(self.time)
+        with m.If(s1_here):
+            m.d.sync += [
+                s2_length.eq(length),
+                s2_is.eq(
+                    Cat(
+                        (code == layout.code) & (length == layout.size)
+                        for layout in itch50.MESSAGES.layouts
+                    )
+                ),
+                s2_ts_first.eq(Mux(s1_top, self.time, s1_time)),
+            ]
+        with m.If(s0_step & s1_here):
+            m.d.sync += [
+                s2_sequence.eq(self.o.payload.sequence),
+                s2_after.eq(_count(Mux(s2_fresh, Cat(more, Const(0)), Cat(Const(1), more)))),
+                s2_fresh.eq(0),
+            ]
+        with m.If(s0_step & beat_in.first):
+            m.d.sync += [s2_sequence.eq(self.packet.sequence), s2_after.eq(0), s2_fresh.eq(1)]
         m.d.comb += [
-            self.o.valid.eq(s2_valid),
+            self.o.valid.eq(s1_arrives & s1_message),
             self.o.payload.data.eq(s2_bytes),
             self.o.payload.length.eq(s2_length),
-            self.o.payload.sequence.eq(s2_sequence),
+            self.o.payload.sequence.eq(s2_sequence + s2_after),
             self.o.payload.ts_first.eq(s2_ts_first),
             self.o.payload.ts_last.eq(s2_ts_last),
             self.is_message.eq(s2_is),
         ]
 
-        # Stage 3: what the packet had, one cycle later.
-        s2_first, s2_end, s2_ended, s2_short = Signal(), Signal(), Signal(), Signal()
-        s2_counted = Signal(blocks)
-        s2_skip = reset_less("s2_skip", blocks)
-        s2_base = Signal.like(s2_sequence)
-        s2_truncation = reset_less("s2_truncation", Truncation)
-        m.d.sync += [
-            s2_first.eq(s1_first),
-            s2_end.eq(s1_last),
-            s2_ended.eq(s0_step & arrives & body),
-            s2_short.eq(s0_step & arrives & body & short),
-            s2_counted.eq(Mux(s1_resolve, counted, 0)),
-            s2_skip.eq(Mux(_is_more(s1_skip, whole), whole, s1_skip[: len(whole)])),
-        ]
-        with m.If(s1_first):
-            m.d.sync += s2_base.eq(s2_sequence)
-        with m.If(body):
-            m.d.sync += s2_truncation.eq(Truncation.MESSAGE_CUT)
-        with m.Elif(_is_more(s1_left, begun)):
-            m.d.sync += s2_truncation.eq(Truncation.NO_LENGTH)
-        with m.Else():
-            m.d.sync += s2_truncation.eq(Truncation.NONE)
-        s3_end = Signal()
-        s3_end_payload = reset_less("s3_end_payload", PACKET_END)
-        s3_short_count = Signal(self.short_count.shape())
-        next_sequence = s3_end_payload.next_sequence
-        m.d.sync += [
-            s3_end.eq(s2_end),
-            s3_end_payload.truncation.eq(s2_truncation),
-            next_sequence.eq(Mux(s2_first, s2_base, next_sequence) + (s2_counted + s2_ended)),
-            s3_short_count.eq(
-                Mux(s2_counted > s2_skip, (s2_counted - s2_skip)[: len(s2_counted)], 0) + s2_short
-            ),
-        ]
+        # What the packet had is counted at leisure.
+        m.submodules.account = account = Account(width)
         m.d.comb += [
-            self.o_end.valid.eq(s3_end),
-            self.o_end.payload.eq(s3_end_payload),
-            self.short_count.eq(s3_short_count),
+            account.first_stb.eq(s1_first),
+            account.step_stb.eq(s1_step),
+            account.last_stb.eq(s1_last),
+            account.packet.sequence.eq(s2_sequence),
+            account.packet.message_count.eq(s1_left),
+            account.packet.skip.eq(s1_skip),
+            account.filled.eq(s1_filled),
+            account.begins.eq(_pick([run.begins for run in outlook.runs], s1_head)),
+            account.head.eq(s1_head),
+            account.ends_with.eq(Mux(s1_here, end[HEAD - len(account.ends_with) : HEAD], 0)),
+            account.arrives.eq(s1_arrives),
+            account.message.eq(self.o.valid),
+            self.short_count.eq(account.short_count),
         ]
+        wiring.connect(m, account.o_end, wiring.flipped(self.o_end))
         return m

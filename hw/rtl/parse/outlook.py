@@ -5,15 +5,12 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.rtl.layouts import MESSAGE, MESSAGE_SIZE_MAX, beat
-from hw.rtl.parse import above, any_of
+from hw.rtl.parse import HEAD, above, any_of
 from protocol import itch50, moldudp64
 from protocol.emit.amaranth_layout import host
 
 MESSAGE_SIZE_MIN = min(layout.size for layout in itch50.MESSAGES.layouts)
 """Shortest ITCH message, in bytes."""
-
-HEAD = moldudp64.BLOCK.size
-"""Bytes of a block's length."""
 
 _BYTE = 8
 
@@ -42,6 +39,15 @@ def exit_layout(width: int) -> data.StructLayout:
     )
 
 
+def run_layout(width: int) -> data.StructLayout:
+    """The blocks of a beat from a place on, whether filled or not.
+
+    ``begins`` has a bit for each place at which one begins. ``more`` has one for each block behind
+    the first: as many of the lowest bits are set.
+    """
+    return data.StructLayout({"begins": width, "more": (width - 1) // HEAD})
+
+
 class Outlook(wiring.Component):
     """Tells what a beat means if a message block begins at one of its places, for each place.
 
@@ -49,7 +55,8 @@ class Outlook(wiring.Component):
     lane 0. So both bytes of a block's length are in sight at every place. A block that ends before
     the last place is followed by another one.
 
-    Latency is 1 cycle to ``exits``, none to the others. Throughput is 1 beat per cycle.
+    Latency is 1 cycle to ``exits`` and ``runs``, none to the others. Throughput is 1 beat per
+    cycle.
 
     Parameters
     ----------
@@ -61,16 +68,15 @@ class Outlook(wiring.Component):
     i : ``In(stream.Signature(beat(width), always_ready=True))``
         The message blocks of packets.
     step : ``In(1)``
-        Whether the beat counts: ``exits`` changes.
+        Whether the beat counts: ``exits`` and ``runs`` change.
     top : ``In(8)``
         The top lane of the beat before.
     filled : ``Out(width)``
         Lanes that hold bytes; without meaning below ``start``.
-    leads : ``Out(width).array(width)``
-        The places at which blocks begin if one begins at this place, whether filled or not.
-    is_tail, is_done : ``Out(width)``
-        For each place, whether a block there has none behind it in this beat, and whether it has
-        its last byte in this beat.
+    tails : ``Out(width).array(width)``
+        The place of the beat's last block if one begins at this place, whether filled or not.
+    runs : ``Out(run_layout(width)).array(width)``
+        The blocks from each place on.
     exits : ``Out(exit_layout(width)).array(width)``
         Where the block ends that begins at each place.
 
@@ -85,9 +91,8 @@ class Outlook(wiring.Component):
                 "step": In(1),
                 "top": In(_BYTE),
                 "filled": Out(width),
-                "leads": Out(width).array(width),
-                "is_tail": Out(width),
-                "is_done": Out(width),
+                "tails": Out(width).array(width),
+                "runs": Out(run_layout(width)).array(width),
                 "exits": Out(exit_layout(width)).array(width),
             }
         )
@@ -102,11 +107,14 @@ class Outlook(wiring.Component):
 
         m.d.comb += self.filled.eq(Cat(is_filled(lane) for lane in range(width)))
         window = Cat(self.top, beat_in.data)
+        runs: dict[int, data.View] = {}
         for place in reversed(range(width)):
-            self._look(m, place, window[_BYTE * place : _BYTE * (place + HEAD)])
+            head = window[_BYTE * place : _BYTE * (place + HEAD)]
+            runs[place] = self._look(m, place, head, runs)
         return m
 
-    def _look(self, m: Module, place: int, head: Value) -> None:
+    def _look(self, m: Module, place: int, head: Value, runs: dict[int, data.View]) -> data.View:
+        """Tell of a place. Takes the runs from the places behind it, and returns its own."""
         width = self.width
         length = host(moldudp64.BLOCK, head, "message_length")
         small = length[: (4 * width).bit_length()]
@@ -119,18 +127,23 @@ class Outlook(wiring.Component):
         def ends_in(beats: int) -> Value:
             return any_of([ends_at(beats * width + q) for q in range(width)])
 
-        leads, follows = Const(0, width), Const(0)
-        for other in range(place + HEAD, width):
+        tails, follows = Const(0, width), Const(0)
+        run = Signal(run_layout(width), name=f"run_{place}")
+        begins, more = Const(0, width), Const(0, len(run.more))
+        # What is known last is joined last.
+        for other in reversed(range(place + HEAD, width)):
             is_next = is_tiny & (tiny == other - place - HEAD)
             follows = follows | is_next
-            leads = leads | Mux(is_next, self.leads[other], 0)
-        # The last byte is two places before the end, and in the lane before its place.
-        done = [ends_at(end) & self.filled[end - HEAD] for end in ends(width)[HEAD:]]
+            tails = tails | Mux(is_next, self.tails[other], 0)
+            begins = begins | Mux(is_next, runs[other].begins, 0)
+            more = more | Mux(is_next, Cat(Const(1), runs[other].more), 0)
         m.d.comb += [
-            self.leads[place].eq(leads | 1 << place),
-            self.is_tail[place].eq(~follows),
-            self.is_done[place].eq(any_of(done)),
+            self.tails[place].eq(tails | Mux(follows, 0, 1 << place)),
+            run.begins.eq(begins | 1 << place),
+            run.more.eq(more),
         ]
+        with m.If(self.step):
+            m.d.sync += self.runs[place].eq(run)
 
         s1_exit = Signal(exit_layout(width), name=f"s1_exit_{place}", reset_less=True)
         is_long = length > MESSAGE_SIZE_MAX
@@ -143,3 +156,4 @@ class Outlook(wiring.Component):
                 s1_exit.short.eq(length < MESSAGE_SIZE_MIN),
             ]
         m.d.comb += self.exits[place].eq(s1_exit)
+        return run

@@ -14,7 +14,7 @@ class Parse(wiring.Component):
     See :class:`Collector` for what is passed over, and :class:`Decoder` for what an operation says.
 
     Latency is 2 cycles from the beat with a message's last byte to its operation and 1 cycle to its
-    hint, 1 cycle from a notice to its operation, 3 cycles from the last beat of a packet to its
+    hint, 1 cycle from a notice to its operation, 4 cycles from the last beat of a packet to its
     end. Throughput is 1 beat per cycle.
 
     Parameters
@@ -41,7 +41,8 @@ class Parse(wiring.Component):
     short_count : ``Out(range(ceil(params.width / 2) + 2))``
         Blocks too short for ITCH that were passed over: to be added up each cycle.
     o_end : ``Out(stream.Signature(PACKET_END, always_ready=True))``
-        The end of each packet, after its last operation and before the next packet's first one.
+        The end of each packet, after its last operation and no later than the next packet's first
+        one.
 
     Raises
     ------
