@@ -179,19 +179,31 @@ class Arbiter(wiring.Component):
                 judge.lost.eq(ranges.o),
             ]
 
+        # A start.
+        s1_start = Signal()
+        s1_session = Signal.like(self.session, reset_less=True)
+        s1_sequence = Signal.like(self.sequence, reset_less=True)
+        m.d.sync += [
+            *(s1_start.eq(self.start_stb), s1_session.eq(self.session)),
+            s1_sequence.eq(self.sequence),
+        ]
+
         # A packet is with the parser from its first beat until it is confirmed or retracted.
         busy = Signal()
-        source = Signal()  # its line,
-        direct = Signal()  # whether it comes straight from there,
-        sending = Signal()  # and whether more of it is to come.
+        source = Signal()  # its line
+        straight = Signal(LINE_COUNT)  # It comes straight from this line: the verdict is open,
+        flowing = Signal(LINE_COUNT)  # and more of it is to come.
+        stored = Signal(LINE_COUNT)  # It is the head of this line's buffer,
+        taking = Signal(LINE_COUNT)  # and more of it is to come.
         started = Signal()
         restarting = Signal()
-        moved = Signal()  # There is a new position: two cycles later everything is judged by it.
-        s1_settled, s2_settled = Signal(), Signal()
-        s0_free = s2_settled & ~busy & ~self.start_stb
+        # There is a new position: two cycles later heads are judged by it.
+        moved = Signal()
+        s1_settled, s2_settled, s3_settled = Signal(), Signal(), Signal()
         m.d.sync += [
             s1_settled.eq(~moved),
             s2_settled.eq(~moved & s1_settled & started & ~restarting),
+            s3_settled.eq(~moved & s2_settled),
         ]
 
         # The time of stored beats, and how long the heads have been here.
@@ -219,121 +231,118 @@ class Arbiter(wiring.Component):
         good = Cat(b.verdict_valid & ~b.verdict.bad for b in buffers)
         bad = Cat(b.verdict_valid & b.verdict.bad for b in buffers)
         can = Cat(judge.next for judge in judges)
-        held = Cat(judge.mature & judge.ahead for judge in judges) & good
+        s1_held = Signal(LINE_COUNT)
+        m.d.sync += s1_held.eq(Cat(judge.mature & judge.ahead for judge in judges) & good)
         teaches = Cat(~position.session_known | judge.same for judge in judges) & good
         crowded = Cat(buffer.crowded for buffer in buffers)
         empty = Cat(buffer.empty for buffer in buffers)
 
-        # A gap is declared, or something is learnt, one cycle after it was found that it can be. In
-        # between a packet may begin, and then it is found anew.
+        # While it is open, packets go straight through, and nothing else begins: whatever is to be
+        # done closes it first. So a first beat waits for nothing that is known late.
+        open_ = Signal()
+        s0_free = s2_settled & ~busy & ~open_ & ~self.start_stb & ~s1_start
         s1_gap, s1_learn, s1_head_line = Signal(), Signal(), Signal()
-        declare, learn, s1_head = Signal(), Signal(), Signal(HEADER)
+        urgent = s1_held & (s3_expired | crowded)
         m.d.sync += [
-            s1_gap.eq(
-                s0_free & known & (empty | held).all() & (held & (s3_expired | crowded)).any()
-            ),
-            s1_learn.eq(s0_free & ~known & teaches.any()),
-            s1_head_line.eq(Mux(known, held[1] & (~held[0] | b_is_first), ~teaches[0])),
+            s1_gap.eq(s3_settled & known & ~busy & (empty | s1_held).all() & urgent.any()),
+            s1_learn.eq(s2_settled & ~known & ~busy & teaches.any()),
+            s1_head_line.eq(Mux(known, s1_held[1] & (~s1_held[0] | b_is_first), ~teaches[0])),
         ]
+        if self.params.cut_through:
+            quiet = s2_settled & known & ~busy & ~can.any() & ~s1_gap & ~self.start_stb
+            m.d.sync += open_.eq(quiet)
+        release, declare, learn = Signal(), Signal(), Signal()
+        s1_head = Signal(HEADER)
         m.d.comb += [
+            release.eq(s0_free & can.any()),
             declare.eq(s0_free & s1_gap & ~can.any()),
             learn.eq(s0_free & s1_learn),
             s1_head.eq(of(s1_head_line, [buffer.head.as_value() for buffer in buffers])),
         ]
 
-        # A stored packet is delivered, or one goes straight through. There is no time to subtract:
-        # that one has nothing to skip.
-        release, release_line = Signal(), Signal()
-        passes, pass_line = Signal(LINE_COUNT), Signal()
-        open_ = s0_free & known & ~s1_gap & ~can.any() & self.params.cut_through
-        begins = [empty[k] & i.valid & i.payload.first for k, i in enumerate(self.i)]
-        straight = [
+        # A packet goes straight through. There is no time to subtract: it has nothing to skip.
+        first = Cat(i.valid & i.payload.first for i in self.i)
+        chosen = first & Cat(1, ~first[0])
+        passes = Signal(LINE_COUNT)
+        continues = Cat(
             (header.session == position.session)
             & (header.sequence == position.sequence)
             & ~claims_none(header.message_count)
             for header in self.header
-        ]
-        m.d.comb += [
-            release.eq(s0_free & can.any()),
-            release_line.eq(can[1] & (~can[0] | b_came_first)),
-            pass_line.eq(~begins[0]),
-            passes[0].eq(open_ & begins[0] & straight[0]),
-            passes[1].eq(open_ & begins[1] & ~begins[0] & straight[1]),
-        ]
+        )
+        m.d.comb += passes.eq((open_ & ~busy).replicate(LINE_COUNT) & chosen & empty & continues)
+        for k, (i, buffer) in enumerate(zip(self.i, buffers, strict=True)):
+            m.d.comb += buffer.store.eq(started & ~restarting & ~straight[k])
+            with m.If(i.valid):
+                m.d.sync += flowing[k].eq((passes[k] | flowing[k]) & ~i.payload.last)
+            with m.If(passes[k]):
+                m.d.sync += straight[k].eq(1)
+
+        # A stored one is delivered, from the next cycle on.
+        release_line = can[1] & (~can[0] | b_came_first)
+        s1_release = Signal()
+        m.d.sync += s1_release.eq(release)
         for k, buffer in enumerate(buffers):
-            m.d.comb += buffer.store.eq(started & ~restarting & ~passes[k])
+            m.d.comb += buffer.o.ready.eq(taking[k])
+            with m.If(release & (release_line == k)):
+                m.d.sync += [stored[k].eq(1), taking[k].eq(1)]
+            with m.Elif(buffer.o.valid & buffer.o.payload.beat.last):
+                m.d.sync += taking[k].eq(0)
+        with m.If(release | passes.any()):
+            m.d.sync += busy.eq(1)
 
         # The beat that goes out.
-        s0_line, s0_stored = Signal(), Signal()
-        s0_beat = Signal(beat(self.params.width))
-        s0_header = Signal(HEADER)
-        s0_valid = Signal()
-        stored_beats = [buffer.o.payload.beat.as_value() for buffer in buffers]
-        stored_time = of(s0_line, stored_times)
+        straight_line = flowing[1] | ~(flowing[0] | first[0])
+        stored_line = stored[1]
+        s0_stored = stored.any()
+        stored_time = of(stored_line, stored_times)
         # Beats are young: a high bit that has gone since tells that the low bits have wrapped.
         wrapped = stored_time[-1] & ~s1_now[TIME_BITS - 1]
         stored_upper = Mux(wrapped, s1_now_less, s1_now[TIME_BITS:])
-        m.d.comb += [
-            s0_stored.eq(Mux(busy, ~direct, can.any())),
-            s0_line.eq(Mux(busy, source, Mux(can.any(), release_line, pass_line))),
-            s0_beat.eq(
-                Mux(
-                    s0_stored,
-                    of(s0_line, stored_beats),
-                    of(s0_line, [i.payload.as_value() for i in self.i]),
-                )
-            ),
-            s0_header.eq(
-                Mux(
-                    s0_stored,
-                    of(s0_line, [buffer.head.as_value() for buffer in buffers]),
-                    of(s0_line, [header.as_value() for header in self.header]),
-                )
-            ),
-            s0_valid.eq(
-                Mux(
-                    busy,
-                    sending
-                    & Mux(
-                        direct,
-                        of(source, [i.valid for i in self.i]),
-                        of(source, [buffer.o.valid for buffer in buffers]),
-                    ),
-                    release | passes.any(),
-                )
-            ),
-        ]
-        for k, buffer in enumerate(buffers):
-            m.d.comb += buffer.o.ready.eq(
-                Mux(busy, sending & ~direct & (source == k), release & (release_line == k))
-            )
         m.d.sync += [
-            self.o.valid.eq(s0_valid),
-            self.o.payload.eq(s0_beat),
+            self.o.valid.eq(
+                passes.any()
+                | (flowing & Cat(i.valid for i in self.i)).any()
+                | (taking & Cat(buffer.o.valid for buffer in buffers)).any()
+            ),
+            self.o.payload.eq(
+                Mux(
+                    s0_stored,
+                    of(stored_line, [buffer.o.payload.beat.as_value() for buffer in buffers]),
+                    of(straight_line, [i.payload.as_value() for i in self.i]),
+                )
+            ),
             self.o_time.eq(
-                Mux(s0_stored, Cat(stored_time, stored_upper), of(s0_line, list(self.time)))
+                Mux(
+                    s0_stored,
+                    Cat(stored_time, stored_upper),
+                    of(straight_line, list(self.time)),
+                )
             ),
         ]
-        with m.If(s0_valid):
-            m.d.sync += [busy.eq(1), sending.eq(~s0_beat.last)]
-        with m.If(~busy):
+        s0_header = Signal(HEADER)
+        m.d.comb += s0_header.eq(
+            Mux(
+                s0_stored,
+                of(stored_line, [buffer.head.as_value() for buffer in buffers]),
+                of(straight_line, [header.as_value() for header in self.header]),
+            )
+        )
+        skip = of(stored_line, [judge.distance for judge in judges])
+        with m.If(~busy | s1_release):
             m.d.sync += [
-                source.eq(s0_line),
-                direct.eq(~s0_stored),
+                source.eq(Mux(s0_stored, stored_line, straight_line)),
                 self.o_packet.sequence.eq(s0_header.sequence),
                 self.o_packet.message_count.eq(s0_header.message_count),
-                self.o_packet.skip.eq(
-                    Mux(s0_stored, of(s0_line, [judge.distance for judge in judges]), 0)
-                ),
+                self.o_packet.skip.eq(Mux(s0_stored, skip, 0)),
             ]
 
-        # The parser's answer and the verdict on a packet that came straight through.
+        # The parser's answer.
         notice = self.o_notice.payload
         answered = Signal()
         s1_next = Signal(64, reset_less=True)
         s1_newer = Signal(reset_less=True)
         s1_truncated = Signal(reset_less=True)
-        told, told_bad = Signal(), Signal(reset_less=True)
         with m.If(self.i_end.valid):
             m.d.sync += [
                 answered.eq(1),
@@ -341,16 +350,23 @@ class Arbiter(wiring.Component):
                 s1_newer.eq(self.i_end.payload.next_sequence > notice.sequence),
                 s1_truncated.eq(self.i_end.payload.truncation != Truncation.NONE),
             ]
-        source_end = of(source, [Cat(end.valid, end.payload.bad) for end in self.end])
-        with m.If(busy & source_end[0]):
-            m.d.sync += [told.eq(1), told_bad.eq(source_end[1])]
+
+        # The verdict. A stored packet leaves its buffer then, to make room for the next head.
+        told, told_bad = Signal(), Signal(reset_less=True)
+        leaves = Signal(LINE_COUNT)
+        for k, (buffer, end) in enumerate(zip(buffers, self.end, strict=True)):
+            s1_end = Signal(name=f"s1_end_{k}")
+            s1_end_bad = Signal(name=f"s1_end_bad_{k}", reset_less=True)
+            m.d.sync += [s1_end.eq(end.valid), s1_end_bad.eq(end.payload.bad)]
+            m.d.comb += leaves[k].eq(stored[k] & ~taking[k] & buffer.verdict_valid)
+            with m.If(straight[k] & s1_end):
+                m.d.sync += [straight[k].eq(0), told.eq(1), told_bad.eq(s1_end_bad)]
+            with m.If(leaves[k]):
+                m.d.sync += [stored[k].eq(0), told.eq(1), told_bad.eq(buffer.verdict.bad)]
 
         # With both the packet is confirmed or retracted.
         conclude, confirm = Signal(), Signal()
-        m.d.comb += [
-            conclude.eq(answered & Mux(direct, told, (good | bad).bit_select(source, 1))),
-            confirm.eq(conclude & Mux(direct, ~told_bad, good.bit_select(source, 1))),
-        ]
+        m.d.comb += [conclude.eq(answered & told), confirm.eq(conclude & ~told_bad)]
         with m.If(conclude):
             m.d.sync += [busy.eq(0), answered.eq(0), told.eq(0)]
         with m.If(~busy):
@@ -404,15 +420,16 @@ class Arbiter(wiring.Component):
         with m.If(clear):
             m.d.sync += restarting.eq(0)
         with m.If(self.start_stb):
+            m.d.sync += timeout.eq(self.gap_timeout_ns)
+        with m.If(s1_start):
             m.d.comb += moved.eq(1)
             m.d.sync += [
                 started.eq(1),
                 restarting.eq(1),
-                position.session.eq(self.session),
-                position.session_known.eq(self.session.any()),
-                position.sequence.eq(self.sequence),
-                position.sequence_known.eq(self.sequence.any()),
-                timeout.eq(self.gap_timeout_ns),
+                position.session.eq(s1_session),
+                position.session_known.eq(s1_session.any()),
+                position.sequence.eq(s1_sequence),
+                position.sequence_known.eq(s1_sequence.any()),
                 touching.eq(0),
                 end_seen.eq(0),
             ]
@@ -424,15 +441,20 @@ class Arbiter(wiring.Component):
             judged = Signal(name=f"judged_{k}")  # This line's packet was with the parser.
             drop = Signal(name=f"drop_{k}")
             s1_bad = Signal(name=f"s1_bad_{k}")
-            m.d.sync += s1_bad.eq(bad[k] & ~buffer.remove)
+            s1_useless = Signal(name=f"s1_useless_{k}")
+            s1_foreign = Signal(name=f"s1_foreign_{k}")
+            m.d.sync += [
+                s1_bad.eq(bad[k] & ~buffer.remove),
+                s1_useless.eq(good[k] & (judge.foreign | judge.done) & ~buffer.remove),
+                s1_foreign.eq(judge.foreign),
+            ]
             m.d.comb += [
                 judged.eq(conclude & (source == k)),
                 drop.eq(
-                    (s1_bad | (good[k] & judge.mature & (judge.foreign | judge.done)))
-                    & ~((busy & ~direct | answered) & (source == k))
-                    & ~(refused | restarting)
+                    (s1_bad | (s1_useless & judge.mature))
+                    & ~(stored[k] | refused | restarting | (answered & (source == k)))
                 ),
-                buffer.remove.eq(drop | (judged & ~direct)),
+                buffer.remove.eq(drop | leaves[k]),
             ]
             m.d.sync += self.drop_stb[k].eq(0)
             with m.If(judged):
@@ -446,12 +468,12 @@ class Arbiter(wiring.Component):
                     self.drop_stb[k].eq(1),
                     self.drop_reason[k].eq(DropReason.BUFFER_FULL),
                 ]
-            with m.Elif(drop & good[k]):
+            with m.Else():
                 m.d.sync += [
-                    self.drop_stb[k].eq(judge.foreign | ~judge.announces),
+                    self.drop_stb[k].eq(drop & s1_useless & (s1_foreign | ~judge.announces)),
                     self.drop_reason[k].eq(
                         Mux(
-                            judge.foreign,
+                            s1_foreign,
                             DropReason.MOLD_SESSION,
                             Mux(judge.late, DropReason.TOO_LATE, DropReason.DUPLICATE),
                         )
@@ -459,7 +481,7 @@ class Arbiter(wiring.Component):
                 ]
             with m.If(buffer.refused_stb):
                 m.d.sync += refused.eq(1)
-            ends.append(drop & good[k] & judge.done & judge.ends_session)
+            ends.append(drop & s1_useless & ~s1_foreign & judge.ends_session)
         ended = Cat(ends).any() & ~end_seen
         m.d.sync += self.end_of_session_stb.eq(ended)
         with m.If(ended):

@@ -1,6 +1,6 @@
 """Keeps the packets of a feed line until it is their turn."""
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -77,7 +77,7 @@ class LineBuffer(wiring.Component):
     i : ``In(stream.Signature(beat(width), always_ready=True))``
         Packets.
     store : ``In(1)``
-        The packet is to be stored. Sampled with its first beat.
+        The packet is to be stored. Sampled in the cycle after its first beat.
     header, time : ``In(HEADER)``, ``In(TIME)``
         Header, valid for a cycle longer than the first beat, and time of each beat.
     end : ``In(stream.Signature(VERDICT, always_ready=True))``
@@ -148,22 +148,17 @@ class LineBuffer(wiring.Component):
             shape=shape, depth=self.buffer_beats, init=[], attrs={"ram_style": "block"}
         )
         m.submodules.headers = headers = Memory(
-            shape=HEADER, depth=self.packet_count, init=[], attrs={"ram_style": "distributed"}
+            shape=HEADER, depth=self.packet_count, init=[], attrs={"ram_style": "block"}
         )
         m.submodules.records = records = Memory(
             shape=record_shape, depth=self.packet_count, init=[], attrs={"ram_style": "distributed"}
         )
 
-        # Stage 0: is the packet to be stored?
-        full = Signal()
-        storing = Signal()
-        refused = Signal()
+        # Stage 0: the beat comes in.
         s1_beat = Signal(shape, reset_less=True)
         s1_valid = Signal()
         s1_end = Signal()
         s1_bad = Signal(reset_less=True)
-        with m.If(self.i.valid & self.i.payload.first):
-            m.d.sync += [storing.eq(self.store & ~full), refused.eq(self.store & full)]
         m.d.sync += [
             s1_valid.eq(self.i.valid),
             s1_beat.beat.eq(self.i.payload),
@@ -172,7 +167,10 @@ class LineBuffer(wiring.Component):
             s1_bad.eq(self.end.payload.bad),
         ]
 
-        # Stage 1: it is written.
+        # Stage 1: it is written, if its packet is to be stored.
+        full = Signal()
+        storing = Signal()
+        refused = Signal()
         write = Signal(pointer)
         readable = Signal(pointer)  # Beats before this one show.
         header_index = Signal(index)  # Packets before this one have a header,
@@ -185,11 +183,11 @@ class LineBuffer(wiring.Component):
         s1_first = Signal()
         s1_judged = Signal()
         m.d.comb += [
-            write_beats.en.eq(s1_valid & storing),
+            s1_first.eq(s1_valid & s1_beat.beat.first),
+            write_beats.en.eq(s1_valid & Mux(s1_first, self.store & ~full, storing)),
             write_beats.addr.eq(write),
             write_beats.data.eq(s1_beat),
-            s1_first.eq(s1_valid & storing & s1_beat.beat.first),
-            write_headers.en.eq(s1_first),
+            write_headers.en.eq(s1_first & self.store & ~full),
             write_headers.addr.eq(header_index),
             write_headers.data.eq(self.header),
             s1_judged.eq(s1_end & storing),
@@ -199,11 +197,13 @@ class LineBuffer(wiring.Component):
             write_records.data.end.eq(write),
             self.refused_stb.eq(s1_end & refused & ~s1_bad),
         ]
+        with m.If(s1_first):
+            m.d.sync += [storing.eq(self.store & ~full), refused.eq(self.store & full)]
         with m.If(write_beats.en):
             m.d.sync += write.eq(write + 1)
         if self.cut_through:
             m.d.comb += readable.eq(write)
-            m.d.sync += header_index.eq(header_index + s1_first)
+            m.d.sync += header_index.eq(header_index + write_headers.en)
             m.d.sync += verdict_index.eq(verdict_index + s1_judged)
         else:
             m.d.comb += verdict_index.eq(header_index)

@@ -101,7 +101,7 @@ class HeadJudge(wiring.Component):
     Numbers are compared without wrap: the last is ``2 ** 64 - 1``, and one packet may claim beyond.
 
     Latency is 2 cycles from ``head``, ``head_valid`` and ``position`` to the flags, and
-    ``RANGE_COUNT + 1`` from ``head`` to ``mature``. Throughput is 1 position per cycle; a head
+    ``RANGE_COUNT + 2`` from ``head`` to ``mature``. Throughput is 1 position per cycle; a head
     stays until it is removed, and ``head_valid`` is low for a cycle then.
 
     Members
@@ -179,15 +179,22 @@ class HeadJudge(wiring.Component):
         near = ~s1_distance[SKIP_BITS:SEQUENCE_BITS].any()
         claims_next = near & (s1_distance[:SKIP_BITS] < head.message_count) & ~self.announces
         s1_range = Signal(range(RANGE_COUNT))
-        s1_late = self.lost.valid & (self.lost.first <= head.sequence)
+        s2_begun = Signal(reset_less=True)  # It does not begin before the range, nor end behind it.
+        s2_ended = Signal(reset_less=True)
+        s2_valid, s2_last = Signal(), Signal()
         m.d.sync += [
             self.same.eq(s1_judged & s1_session_known & s1_same),
             self.foreign.eq(s1_judged & s1_session_known & ~s1_same),
             self.next.eq(s1_placed & reached & claims_next & ~self.bad),
             self.done.eq(s1_placed & reached & ~claims_next),
             self.ahead.eq(s1_placed & ~reached),
-            self.late.eq(s1_valid & (self.late | s1_late & (s1_claimed_end <= self.lost.end))),
-            self.mature.eq(s1_judged & (s1_range == RANGE_COUNT - 1)),
+            s2_begun.eq(self.lost.valid & (self.lost.first <= head.sequence)),
+            s2_ended.eq(s1_claimed_end <= self.lost.end),
+            s2_valid.eq(s1_judged),
+            s2_last.eq(s1_judged & (s1_range == RANGE_COUNT - 1)),
+            # Stage 2.
+            self.late.eq(s2_valid & (self.late | (s2_begun & s2_ended))),
+            self.mature.eq(s2_last & ~self.remove),
         ]
         with m.If(~s1_judged):
             m.d.sync += s1_range.eq(0)
