@@ -281,7 +281,7 @@ class Bench:
         config = number_of(session or bytes(10)) | (sequence or 0) << 80 | timeout_ns << 144
         at = self.tick if tick is None else tick
         self.words[at] |= (1 | config << 1) << START_AT
-        self.free = [max(free, at + 7) for free in self.free]
+        self.free = [max(free, at + 8) for free in self.free]
         self.golden = golden.Arbiter(timeout_ns, 1 << 30, session, sequence)
         self.golden_events = []
 
@@ -687,9 +687,9 @@ async def gap_is_declared_lost_at_its_time(dut):
         bench.wait_for_timeout()
         await bench.drain()
         tick = next(t for kind, t in reversed(bench.notice_ticks) if kind is NoticeKind.GAP)
-        # The first cycle in which it is old enough, and five more to see it, compare and tell.
+        # The first cycle in which it is old enough, and six more to see it, compare and tell.
         due = next(t for t in itertools.count() if NOW + t * TICK_NS - ahead.ts_ns > TIMEOUT_NS)
-        assert tick == due + 5, tick - due
+        assert tick == due + 6, tick - due
     bench.compare(exact=True)
     assert int(dut.lost_count.value) == 4
 
@@ -963,7 +963,7 @@ async def start_forgets_what_is_stored_and_ends_what_is_delivered(dut):
         assert bench.drops.total() <= len(old), (cycle, bench.drops)
         if not CUT_THROUGH:
             continue
-        assert (len(delivered) > 4) == (restart >= first.ticks[0]), (cycle, delivered)
+        assert (len(delivered) > 4) == (restart + 1 >= first.ticks[0]), (cycle, delivered)
 
 
 @cocotb.test()

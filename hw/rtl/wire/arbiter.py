@@ -179,14 +179,19 @@ class Arbiter(wiring.Component):
                 judge.lost.eq(ranges.o),
             ]
 
-        # A start.
-        s1_start = Signal()
+        # A start: the position is replaced two cycles later, when nothing begins any more.
+        s1_start, s2_start = Signal(), Signal()
         s1_session = Signal.like(self.session, reset_less=True)
         s1_sequence = Signal.like(self.sequence, reset_less=True)
+        timeout = Signal(TIME_BITS)
         m.d.sync += [
-            *(s1_start.eq(self.start_stb), s1_session.eq(self.session)),
-            s1_sequence.eq(self.sequence),
+            *(s1_start.eq(self.start_stb), s2_start.eq(s1_start)),
         ]
+        with m.If(self.start_stb):
+            m.d.sync += [
+                *(s1_session.eq(self.session), s1_sequence.eq(self.sequence)),
+                timeout.eq(self.gap_timeout_ns),
+            ]
 
         # A packet is with the parser from its first beat until it is confirmed or retracted.
         busy = Signal()
@@ -202,12 +207,11 @@ class Arbiter(wiring.Component):
         s1_settled, s2_settled, s3_settled = Signal(), Signal(), Signal()
         m.d.sync += [
             s1_settled.eq(~moved),
-            s2_settled.eq(~moved & s1_settled & started & ~restarting),
+            s2_settled.eq(~moved & s1_settled & started & ~(restarting | self.start_stb | s1_start)),
             s3_settled.eq(~moved & s2_settled),
         ]
 
         # The time of stored beats, and how long the heads have been here.
-        timeout = Signal(TIME_BITS)
         s1_now = Signal(TIME, reset_less=True)
         s1_now_less = Signal(TIME.width - TIME_BITS, reset_less=True)  # before the low bits wrapped
         m.d.sync += [s1_now.eq(self.now), s1_now_less.eq(self.now[TIME_BITS:] - 1)]
@@ -230,7 +234,9 @@ class Arbiter(wiring.Component):
         # What the heads allow: to be delivered, to be waited for, to be learnt from.
         good = Cat(b.verdict_valid & ~b.verdict.bad for b in buffers)
         bad = Cat(b.verdict_valid & b.verdict.bad for b in buffers)
-        can = Cat(judge.next for judge in judges)
+        came = Signal(LINE_COUNT)  # When it came is known.
+        m.d.sync += came.eq(Cat(b.o.valid & ~b.remove for b in buffers))
+        can = Cat(judge.next for judge in judges) & came
         s1_held = Signal(LINE_COUNT)
         m.d.sync += s1_held.eq(Cat(judge.mature & judge.ahead for judge in judges) & good)
         teaches = Cat(~position.session_known | judge.same for judge in judges) & good
@@ -240,7 +246,9 @@ class Arbiter(wiring.Component):
         # While it is open, packets go straight through, and nothing else begins: whatever is to be
         # done closes it first. So a first beat waits for nothing that is known late.
         open_ = Signal()
-        s0_free = s2_settled & ~busy & ~open_ & ~self.start_stb & ~s1_start
+        declare, learn = Signal(), Signal()
+        s0_free = Signal()
+        m.d.comb += s0_free.eq(s2_settled & ~(busy | open_ | declare | learn))
         s1_gap, s1_learn, s1_head_line = Signal(), Signal(), Signal()
         urgent = s1_held & (s3_expired | crowded)
         m.d.sync += [
@@ -249,15 +257,15 @@ class Arbiter(wiring.Component):
             s1_head_line.eq(Mux(known, s1_held[1] & (~s1_held[0] | b_is_first), ~teaches[0])),
         ]
         if self.params.cut_through:
-            quiet = s2_settled & known & ~busy & ~can.any() & ~s1_gap & ~self.start_stb
-            m.d.sync += open_.eq(quiet)
-        release, declare, learn = Signal(), Signal(), Signal()
-        s1_head = Signal(HEADER)
-        m.d.comb += [
-            release.eq(s0_free & can.any()),
+            to_do = can.any() | s1_gap | declare
+            m.d.sync += open_.eq(s2_settled & known & ~busy & ~to_do)
+        s2_head = Signal(HEADER, reset_less=True)
+        s2_distance = Signal(64, reset_less=True)
+        m.d.sync += [
             declare.eq(s0_free & s1_gap & ~can.any()),
             learn.eq(s0_free & s1_learn),
-            s1_head.eq(of(s1_head_line, [buffer.head.as_value() for buffer in buffers])),
+            s2_head.eq(of(s1_head_line, [buffer.head.as_value() for buffer in buffers])),
+            s2_distance.eq(of(s1_head_line, [judge.distance for judge in judges])),
         ]
 
         # A packet goes straight through. There is no time to subtract: it has nothing to skip.
@@ -280,7 +288,8 @@ class Arbiter(wiring.Component):
 
         # A stored one is delivered, from the next cycle on.
         release_line = can[1] & (~can[0] | b_came_first)
-        s1_release = Signal()
+        release, s1_release = Signal(), Signal()
+        m.d.comb += release.eq(s0_free & can.any())
         m.d.sync += s1_release.eq(release)
         for k, buffer in enumerate(buffers):
             m.d.comb += buffer.o.ready.eq(taking[k])
@@ -358,7 +367,9 @@ class Arbiter(wiring.Component):
             s1_end = Signal(name=f"s1_end_{k}")
             s1_end_bad = Signal(name=f"s1_end_bad_{k}", reset_less=True)
             m.d.sync += [s1_end.eq(end.valid), s1_end_bad.eq(end.payload.bad)]
-            m.d.comb += leaves[k].eq(stored[k] & ~taking[k] & buffer.verdict_valid)
+            m.d.comb += leaves[k].eq(
+                stored[k] & ~taking[k] & buffer.verdict_valid & ~buffer.remove
+            )
             with m.If(straight[k] & s1_end):
                 m.d.sync += [straight[k].eq(0), told.eq(1), told_bad.eq(s1_end_bad)]
             with m.If(leaves[k]):
@@ -377,7 +388,7 @@ class Arbiter(wiring.Component):
                 Mux(declare, NoticeKind.GAP, Mux(confirm, NoticeKind.CONFIRM, NoticeKind.RETRACT))
             ),
             notice.next_sequence.eq(
-                Mux(declare, s1_head.sequence, Mux(s1_newer, s1_next, notice.sequence))
+                Mux(declare, s2_head.sequence, Mux(s1_newer, s1_next, notice.sequence))
             ),
         ]
 
@@ -390,25 +401,23 @@ class Arbiter(wiring.Component):
         with m.If(declare):
             m.d.comb += moved.eq(1)
             m.d.sync += [
-                position.sequence.eq(s1_head.sequence),
+                position.sequence.eq(s2_head.sequence),
                 touching.eq(1),
-                self.lost_count.eq(
-                    self.lost_count - of(s1_head_line, [judge.distance for judge in judges])
-                ),
+                self.lost_count.eq(self.lost_count - s2_distance),
             ]
         m.d.comb += [
             ranges.add_stb.eq(declare),
             ranges.merge.eq(touching),
             ranges.first.eq(position.sequence),
-            ranges.end.eq(s1_head.sequence),
+            ranges.end.eq(s2_head.sequence),
         ]
         with m.If(learn):
             m.d.comb += moved.eq(1)
             m.d.sync += [position.session_known.eq(1), position.sequence_known.eq(1)]
             with m.If(~position.session_known):
-                m.d.sync += position.session.eq(s1_head.session)
+                m.d.sync += position.session.eq(s2_head.session)
             with m.If(~position.sequence_known):
-                m.d.sync += position.sequence.eq(s1_head.sequence)
+                m.d.sync += position.sequence.eq(s2_head.sequence)
 
         # A start: once no packet is with the parser, everything stored is forgotten.
         clear = Signal()
@@ -419,9 +428,7 @@ class Arbiter(wiring.Component):
         ]
         with m.If(clear):
             m.d.sync += restarting.eq(0)
-        with m.If(self.start_stb):
-            m.d.sync += timeout.eq(self.gap_timeout_ns)
-        with m.If(s1_start):
+        with m.If(s2_start):
             m.d.comb += moved.eq(1)
             m.d.sync += [
                 started.eq(1),
@@ -453,10 +460,10 @@ class Arbiter(wiring.Component):
                 drop.eq(
                     (s1_bad | (s1_useless & judge.mature))
                     & ~(stored[k] | refused | restarting | (answered & (source == k)))
+                    & ~buffer.remove
                 ),
-                buffer.remove.eq(drop | leaves[k]),
             ]
-            m.d.sync += self.drop_stb[k].eq(0)
+            m.d.sync += [buffer.remove.eq(drop | leaves[k]), self.drop_stb[k].eq(0)]
             with m.If(judged):
                 m.d.sync += [
                     self.drop_stb[k].eq(confirm & s1_truncated),

@@ -147,8 +147,11 @@ class LineBuffer(wiring.Component):
         m.submodules.beats = beats = Memory(
             shape=shape, depth=self.buffer_beats, init=[], attrs={"ram_style": "block"}
         )
+        # What is read while it is written is not used. Yosys takes that for said of a read port that
+        # it finds itself, in front of a register.
+        attributes = {"ram_style": "block", "no_rw_check": 1}
         m.submodules.headers = headers = Memory(
-            shape=HEADER, depth=self.packet_count, init=[], attrs={"ram_style": "block"}
+            shape=HEADER, depth=self.packet_count, init=[], attrs=attributes
         )
         m.submodules.records = records = Memory(
             shape=record_shape, depth=self.packet_count, init=[], attrs={"ram_style": "distributed"}
@@ -212,23 +215,31 @@ class LineBuffer(wiring.Component):
             with m.Elif(s1_judged):
                 m.d.sync += [readable.eq(write), header_index.eq(header_index + 1)]
 
-        # The head: its header and record are read over and over, as long as there may be news.
+        # The head. Its record is read over and over, as long as there may be news; so is the header
+        # of the packet behind it, which takes its place at once.
         head_index = Signal(index)
-        read_headers, read_records = headers.read_port(), records.read_port()
-        some = head_index != header_index
+        load_index = Signal(index)
+        loaded, loads = Signal(), Signal()
+        s1_header = Signal(HEADER, reset_less=True)
+        read_headers, read_records = headers.read_port(domain="comb"), records.read_port()
         m.d.comb += [
-            read_headers.addr.eq(head_index),
+            read_headers.addr.eq(load_index),
             read_records.addr.eq(head_index),
-            self.head.eq(read_headers.data),
             self.verdict.eq(read_records.data.verdict),
+            loads.eq(loaded & (~self.head_valid | self.remove)),
         ]
         m.d.sync += [
-            self.empty.eq(~some),
-            self.head_valid.eq(some & ~self.remove),
+            s1_header.eq(read_headers.data),
+            loaded.eq((load_index != header_index) & ~loads),
+            self.empty.eq(head_index == header_index),
             self.verdict_valid.eq((head_index != verdict_index) & ~self.remove),
         ]
+        with m.If(loads):
+            m.d.sync += [load_index.eq(load_index + 1), self.head.eq(s1_header)]
         with m.If(self.remove):
-            m.d.sync += head_index.eq(head_index + 1)
+            m.d.sync += [head_index.eq(head_index + 1), self.head_valid.eq(loads)]
+        with m.Elif(loads):
+            m.d.sync += self.head_valid.eq(1)
 
         # Beats are read ahead, one on the memory's output and one behind it, so that nothing but a
         # register follows a memory, and a beat can be taken each cycle.
@@ -264,6 +275,7 @@ class LineBuffer(wiring.Component):
 
         with m.If(self.clear):
             m.d.sync += [storing.eq(0), refused.eq(0), write.eq(0), fetch.eq(0), head_index.eq(0)]
+            m.d.sync += [load_index.eq(0), loaded.eq(0)]
             m.d.sync += [header_index.eq(0), self.head_valid.eq(0), self.verdict_valid.eq(0)]
             m.d.sync += self.empty.eq(1)
             m.d.sync += [fetched.eq(0), self.o.valid.eq(0)]
