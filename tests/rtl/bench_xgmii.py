@@ -252,7 +252,7 @@ async def frames_are_sent_with_preamble_padding_and_check_sequence(dut: Any) -> 
     assert bench.sink.empty()
     # The same on the pins: nothing but idle between the frames, and at least 12 bytes of it.
     at = bench.sent.index((START, 1))
-    assert at == 8 * bench.offered[0]  # one cycle after the first beat was offered
+    assert at == 8 * (bench.offered[0] + 1)  # two cycles after the first beat was offered
     for number, frame in enumerate(frames):
         wanted = frame_characters(frame.ljust(60, b"\0"))
         seen = bench.sent[at : at + len(wanted)]

@@ -250,7 +250,7 @@ class XgmiiTransmitter(wiring.Component):
     error characters and without a check sequence, so that no receiver takes it for a good one; the
     rest of it is taken from ``i`` and dropped.
 
-    Latency is 1 cycle from a first beat offered to the preamble at the pins, and 2 to that beat.
+    Latency is 2 cycles from a first beat offered to the preamble at the pins, and 3 to that beat.
     Throughput is a frame of n beats in n + 3 cycles, of 8 beats or fewer in 11.
 
     Members
@@ -358,10 +358,12 @@ class XgmiiTransmitter(wiring.Component):
         # Stage 1: the beat beside the check sequence that would end the frame after it.
         s1_data = Signal(8 * WIDTH, reset_less=True)
         s1_count = Signal(range(WIDTH + 1), reset_less=True)
+        s1_starts = Signal()
         s1_valid = Signal()
         s1_last = Signal(reset_less=True)
         s1_broken = Signal(reset_less=True)
         m.d.sync += [
+            s1_starts.eq(starts),
             s1_data.eq(s0_data),
             s1_count.eq(s0_count),
             s1_valid.eq(s0_valid),
@@ -387,27 +389,40 @@ class XgmiiTransmitter(wiring.Component):
                         s1_controls.eq(((1 << 2 * WIDTH) - 1) >> end << end),
                     ]
 
-        # Stage 2: the pins, and the second column that follows the last beat to them.
-        s2_data = Signal(8 * WIDTH, init=_repeated(Control.IDLE))
-        s2_control = Signal(WIDTH, init=_LANES_ALL)
-        s2_tail_data = Signal(8 * WIDTH, reset_less=True)
-        s2_tail_control = Signal(WIDTH, reset_less=True)
-        s2_tail = Signal()
+        # Stage 2: both columns.
+        s2_columns = Signal.like(s1_columns, reset_less=True)
+        s2_controls = Signal.like(s1_controls, reset_less=True)
+        s2_valid = Signal()
+        s2_ends = Signal(reset_less=True)
         m.d.sync += [
-            s2_data.eq(_repeated(Control.IDLE)),
-            s2_control.eq(_LANES_ALL),
-            s2_tail_data.eq(s1_columns[8 * WIDTH :]),
-            s2_tail_control.eq(s1_controls[WIDTH:]),
-            s2_tail.eq(s1_valid & (s1_last | s1_broken)),
+            s2_columns.eq(s1_columns),
+            s2_controls.eq(s1_controls),
+            s2_valid.eq(s1_valid),
+            s2_ends.eq(s1_last | s1_broken),
         ]
-        with m.If(starts):
-            m.d.sync += [s2_data.eq(_START_DATA), s2_control.eq(1)]
-        with m.Elif(s1_valid):
+
+        # Stage 3: the pins, and the second column that follows the last beat to them. A preamble
+        # comes right before its first beat.
+        s3_data = Signal(8 * WIDTH, init=_repeated(Control.IDLE))
+        s3_control = Signal(WIDTH, init=_LANES_ALL)
+        s3_tail_data = Signal(8 * WIDTH, reset_less=True)
+        s3_tail_control = Signal(WIDTH, reset_less=True)
+        s3_tail = Signal()
+        m.d.sync += [
+            s3_data.eq(_repeated(Control.IDLE)),
+            s3_control.eq(_LANES_ALL),
+            s3_tail_data.eq(s2_columns[8 * WIDTH :]),
+            s3_tail_control.eq(s2_controls[WIDTH:]),
+            s3_tail.eq(s2_valid & s2_ends),
+        ]
+        with m.If(s1_starts):
+            m.d.sync += [s3_data.eq(_START_DATA), s3_control.eq(1)]
+        with m.Elif(s2_valid):
             m.d.sync += [
-                s2_data.eq(s1_columns[: 8 * WIDTH]),
-                s2_control.eq(s1_controls[:WIDTH]),
+                s3_data.eq(s2_columns[: 8 * WIDTH]),
+                s3_control.eq(s2_controls[:WIDTH]),
             ]
-        with m.Elif(s2_tail):
-            m.d.sync += [s2_data.eq(s2_tail_data), s2_control.eq(s2_tail_control)]
-        m.d.comb += [self.xgmii_txd.eq(s2_data), self.xgmii_txc.eq(s2_control)]
+        with m.Elif(s3_tail):
+            m.d.sync += [s3_data.eq(s3_tail_data), s3_control.eq(s3_tail_control)]
+        m.d.comb += [self.xgmii_txd.eq(s3_data), self.xgmii_txc.eq(s3_control)]
         return m
