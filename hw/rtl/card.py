@@ -12,6 +12,7 @@ from hw.rtl.layouts import TIME, OperationKind
 from hw.rtl.params import CardParams
 from hw.rtl.parse.parse import Parse
 from hw.rtl.wire.arbiter import Arbiter
+from hw.rtl.wire.continuation import Continuation
 from hw.rtl.wire.gmii import GmiiReceiver
 from hw.rtl.wire.line import Line
 from hw.rtl.wire.xgmii import XgmiiReceiver
@@ -135,6 +136,7 @@ class FeedPath(wiring.Component):
         for line, (mac, feed) in enumerate(zip(self.macs, self.feeds, strict=True)):
             m.submodules[f"mac_{line}"] = mac
             m.submodules[f"feed_{line}"] = feed
+            m.submodules[f"continuation_{line}"] = continuation = Continuation(self.params.width)
             pins, kind = self.lines[line], "gmii" if self.params.width == 1 else "xgmii"
             m.d.comb += [
                 getattr(mac, f"{kind}_{name}").eq(getattr(pins, name))
@@ -150,6 +152,13 @@ class FeedPath(wiring.Component):
                 arbiter.time[line].eq(feed.o_time),
                 arbiter.end[line].valid.eq(feed.o_end.valid),
                 arbiter.end[line].payload.bad.eq(feed.o_end.payload.bad),
+                continuation.i.payload.eq(mac.o.payload),
+                continuation.i.valid.eq(mac.o.valid),
+                continuation.start.eq(feed.o.payload.start),
+                continuation.position.eq(arbiter.position),
+                continuation.session_stb.eq(arbiter.session_stb),
+                continuation.sequence_stb.eq(arbiter.sequence_stb),
+                arbiter.continues[line].eq(continuation.o),
             ]
 
         # One sequence of packets, of messages, of operations.

@@ -10,6 +10,7 @@ from hw.rtl.layouts import NOTICE, PACKET, TIME, beat
 from hw.rtl.params import CardParams
 from hw.rtl.wire.arbiter import Arbiter
 from hw.rtl.wire.buffer import LineBuffer
+from hw.rtl.wire.judge import claims_none
 from sim.tb.runner import run
 
 HERE = Path(__file__).parent
@@ -63,6 +64,14 @@ class Top(Elaboratable):
         m.d.comb += [self.inputs.eq(self.stimulus), self.flags.eq(self.strobes)]
         m.d.comb += [port.eq(value) for port, value in self.outputs.values()]
         m.d.comb += [time.eq(arbiter.now - LAG_NS + k) for k, time in enumerate(arbiter.time)]
+        m.d.comb += [
+            continues.eq(
+                (header.session == arbiter.position.session)
+                & (header.sequence == arbiter.position.sequence)
+                & ~claims_none(header.message_count)
+            )
+            for continues, header in zip(arbiter.continues, arbiter.header, strict=True)
+        ]
         return m
 
 

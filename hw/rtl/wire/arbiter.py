@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 from hw.rtl.layouts import HEADER, NOTICE, PACKET, PACKET_END, TIME, NoticeKind, Truncation, beat
 from hw.rtl.params import CardParams
 from hw.rtl.wire.buffer import TIME_BITS, VERDICT, LineBuffer
-from hw.rtl.wire.judge import POSITION, HeadJudge, LostRanges, claims_none
+from hw.rtl.wire.judge import POSITION, HeadJudge, LostRanges
 from protocol.reasons import DropReason
 
 LINE_COUNT = 2
@@ -49,7 +49,7 @@ class Arbiter(wiring.Component):
     delivered 6 cycles after the end of the one before. Throughput is 1 beat per cycle on both
     lines, with 9 cycles between a packet's last beat and its line's next first one, as headers
     take; between packets that are delivered from a buffer there are 8 cycles without a beat, if the
-    parser takes 3. An old packet is removed in 7 cycles. With ``params.cut_through`` off nothing
+    parser takes 3. An old packet is removed in 8 cycles. With ``params.cut_through`` off nothing
     goes straight through and nothing is retracted: packets are delivered when found good.
 
     Parameters
@@ -68,8 +68,8 @@ class Arbiter(wiring.Component):
         Session, first number to deliver, and how long it is waited for missing messages. A session
         or number of zero is not given. Sampled with ``start_stb``.
     start_stb : ``In(1)``
-        Start, or start anew: what is stored is forgotten, but a packet that is being delivered is
-        delivered to its end. Before the first start nothing is passed on.
+        Start, or start anew: what is stored is forgotten, but a packet that is being delivered then
+        or in the next cycle is delivered to its end. Before the first start nothing is passed on.
     now : ``In(TIME)``
         Card time in ns.
     i : ``In(stream.Signature(beat(width), always_ready=True)).array(2)``
@@ -80,6 +80,12 @@ class Arbiter(wiring.Component):
         Time of each beat.
     end : ``In(stream.Signature(VERDICT, always_ready=True)).array(2)``
         Verdict on each packet, after its last beat and 2 cycles or more before the next first one.
+    continues : ``In(1).array(2)``
+        The packet is of the session in use, has the next number, and claims messages: see
+        :class:`hw.rtl.wire.continuation.Continuation`. Sampled with its first beat; one that does
+        and is not said to is stored.
+    position, session_stb, sequence_stb : ``Out(POSITION)``, ``Out(1)``, ``Out(1)``
+        The session in use and the next number, and when there is a new one from the next cycle on.
     o : ``Out(stream.Signature(beat(width), always_ready=True))``
         Message blocks of packets for the parser, one after the other.
     o_packet : ``Out(PACKET)``
@@ -135,6 +141,10 @@ class Arbiter(wiring.Component):
                 "header": In(HEADER).array(LINE_COUNT),
                 "time": In(TIME).array(LINE_COUNT),
                 "end": In(stream.Signature(VERDICT, always_ready=True)).array(LINE_COUNT),
+                "continues": In(1).array(LINE_COUNT),
+                "position": Out(POSITION),
+                "session_stb": Out(1),
+                "sequence_stb": Out(1),
                 "o": Out(blocks),
                 "o_packet": Out(PACKET),
                 "o_time": Out(TIME),
@@ -158,7 +168,7 @@ class Arbiter(wiring.Component):
         buffers = self.buffers
         judges = [HeadJudge() for _ in lines]
         m.submodules.ranges = ranges = LostRanges()
-        position = Signal(POSITION)
+        position = self.position
         known = position.session_known & position.sequence_known
         m.d.comb += self.next_sequence.eq(Mux(position.sequence_known, position.sequence, 0))
         for k, (buffer, judge) in enumerate(zip(buffers, judges, strict=True)):
@@ -207,7 +217,9 @@ class Arbiter(wiring.Component):
         s1_settled, s2_settled, s3_settled = Signal(), Signal(), Signal()
         m.d.sync += [
             s1_settled.eq(~moved),
-            s2_settled.eq(~moved & s1_settled & started & ~(restarting | self.start_stb | s1_start)),
+            s2_settled.eq(
+                ~moved & s1_settled & started & ~(restarting | self.start_stb | s1_start)
+            ),
             s3_settled.eq(~moved & s2_settled),
         ]
 
@@ -228,15 +240,13 @@ class Arbiter(wiring.Component):
         m.d.comb += later.eq(stored_times[1] - stored_times[0])
         m.d.sync += [
             b_came_first.eq(later[-1]),
-            b_is_first.eq(buffers[1].head.sequence < buffers[0].head.sequence),
+            b_is_first.eq(judges[1].distance > judges[0].distance),
         ]
 
         # What the heads allow: to be delivered, to be waited for, to be learnt from.
         good = Cat(b.verdict_valid & ~b.verdict.bad for b in buffers)
         bad = Cat(b.verdict_valid & b.verdict.bad for b in buffers)
-        came = Signal(LINE_COUNT)  # When it came is known.
-        m.d.sync += came.eq(Cat(b.o.valid & ~b.remove for b in buffers))
-        can = Cat(judge.next for judge in judges) & came
+        can = Cat(judge.next for judge in judges)
         s1_held = Signal(LINE_COUNT)
         m.d.sync += s1_held.eq(Cat(judge.mature & judge.ahead for judge in judges) & good)
         teaches = Cat(~position.session_known | judge.same for judge in judges) & good
@@ -272,13 +282,9 @@ class Arbiter(wiring.Component):
         first = Cat(i.valid & i.payload.first for i in self.i)
         chosen = first & Cat(1, ~first[0])
         passes = Signal(LINE_COUNT)
-        continues = Cat(
-            (header.session == position.session)
-            & (header.sequence == position.sequence)
-            & ~claims_none(header.message_count)
-            for header in self.header
+        m.d.comb += passes.eq(
+            (open_ & ~busy).replicate(LINE_COUNT) & chosen & empty & Cat(self.continues)
         )
-        m.d.comb += passes.eq((open_ & ~busy).replicate(LINE_COUNT) & chosen & empty & continues)
         for k, (i, buffer) in enumerate(zip(self.i, buffers, strict=True)):
             m.d.comb += buffer.store.eq(started & ~restarting & ~straight[k])
             with m.If(i.valid):
@@ -367,9 +373,7 @@ class Arbiter(wiring.Component):
             s1_end = Signal(name=f"s1_end_{k}")
             s1_end_bad = Signal(name=f"s1_end_bad_{k}", reset_less=True)
             m.d.sync += [s1_end.eq(end.valid), s1_end_bad.eq(end.payload.bad)]
-            m.d.comb += leaves[k].eq(
-                stored[k] & ~taking[k] & buffer.verdict_valid & ~buffer.remove
-            )
+            m.d.comb += leaves[k].eq(stored[k] & ~taking[k] & buffer.verdict_valid & ~buffer.remove)
             with m.If(straight[k] & s1_end):
                 m.d.sync += [straight[k].eq(0), told.eq(1), told_bad.eq(s1_end_bad)]
             with m.If(leaves[k]):
@@ -411,6 +415,7 @@ class Arbiter(wiring.Component):
             ranges.first.eq(position.sequence),
             ranges.end.eq(s2_head.sequence),
         ]
+        m.d.comb += [self.sequence_stb.eq(moved), self.session_stb.eq(learn | s2_start)]
         with m.If(learn):
             m.d.comb += moved.eq(1)
             m.d.sync += [position.session_known.eq(1), position.sequence_known.eq(1)]

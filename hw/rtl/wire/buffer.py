@@ -56,10 +56,10 @@ class LineBuffer(wiring.Component):
     later; without, it shows when it was found good, and a bad one never does. A packet goes when
     it is removed, with whatever of it was not read, in one cycle.
 
-    Latency is 3 cycles from a first beat or verdict in to ``head_valid`` or ``verdict_valid``, 4
-    from a beat in to ``o``, and 2 cycles from ``remove`` to the next head; the head's first beat is
-    in ``o`` at most one cycle after ``head_valid``. Throughput is 1 beat per cycle, in and out.
-    Memory is not cleared: pointers make it valid.
+    Latency is 4 cycles from a first beat in to ``head_valid``, 3 from a verdict in to
+    ``verdict_valid``, and 4 from a beat in to ``o``. From ``remove`` it is 1 cycle to the next
+    packet's ``head_valid``, 2 to its ``verdict_valid`` and 3 to its first beat in ``o``. Throughput
+    is 1 beat per cycle, in and out. Memory is not cleared: pointers make it valid.
 
     Parameters
     ----------
@@ -147,8 +147,8 @@ class LineBuffer(wiring.Component):
         m.submodules.beats = beats = Memory(
             shape=shape, depth=self.buffer_beats, init=[], attrs={"ram_style": "block"}
         )
-        # What is read while it is written is not used. Yosys takes that for said of a read port that
-        # it finds itself, in front of a register.
+        # What is read while it is written is not used. Yosys believes that of a read port that it
+        # finds itself, in front of a register.
         attributes = {"ram_style": "block", "no_rw_check": 1}
         m.submodules.headers = headers = Memory(
             shape=HEADER, depth=self.packet_count, init=[], attrs=attributes

@@ -1,6 +1,6 @@
 """Where packets stand in the sequence: old, next, or ahead."""
 
-from amaranth.hdl import Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -9,7 +9,6 @@ from hw.rtl.layouts import HEADER
 from protocol import moldudp64
 
 SEQUENCE_BITS = 64
-SKIP_BITS = 16
 RANGE_COUNT = 4
 """Ranges of lost numbers that are remembered."""
 
@@ -100,16 +99,16 @@ class HeadJudge(wiring.Component):
 
     Numbers are compared without wrap: the last is ``2 ** 64 - 1``, and one packet may claim beyond.
 
-    Latency is 2 cycles from ``head``, ``head_valid`` and ``position`` to the flags, and
-    ``RANGE_COUNT + 2`` from ``head`` to ``mature``. Throughput is 1 position per cycle; a head
-    stays until it is removed, and ``head_valid`` is low for a cycle then.
+    Latency is 3 cycles from ``head`` and ``head_valid`` to the flags and ``RANGE_COUNT + 2`` to
+    ``mature``; from ``position`` it is 2 cycles, and 3 from its session. Throughput is 1 position
+    per cycle; a head stays until it is removed.
 
     Members
     -------
     head_valid, head : ``In(1)``, ``In(HEADER)``
         The packet.
     remove : ``In(1)``
-        This is its last cycle: no flag is high in the next.
+        This is its last cycle: no flag is high in the next three.
     bad : ``In(1)``
         It is known to be bad, and is not next any more. Latency is 1 cycle.
     position : ``In(POSITION)``
@@ -129,7 +128,7 @@ class HeadJudge(wiring.Component):
     announces, ends_session : ``Out(1)``
         It claims no number; it is an end of session. Without meaning until ``mature``.
     distance : ``Out(64)``
-        The next number less the packet's first.
+        The next number less the packet's first. Latency is 2 cycles.
     """
 
     head_valid: In(1)
@@ -153,46 +152,63 @@ class HeadJudge(wiring.Component):
         m = Module()
         head, position = self.head, self.position
 
-        # Stage 0: sums.
+        # Stage 0: where the packet begins and ends.
         s1_valid = Signal()
-        s1_distance = Signal(SEQUENCE_BITS + 1, reset_less=True)
-        s1_claimed_end = Signal(SEQUENCE_BITS + 1, reset_less=True)
-        s1_same = Signal(reset_less=True)
+        s1_sequence = Signal(SEQUENCE_BITS, reset_less=True)
+        s1_end = Signal(SEQUENCE_BITS + 1, reset_less=True)
+        s1_session_parts = Signal(len(head.session) // 8, reset_less=True)
         s1_session_known = Signal(reset_less=True)
-        s1_known = Signal(reset_less=True)
         m.d.sync += [
             s1_valid.eq(self.head_valid & ~self.remove),
-            s1_distance.eq(position.sequence - head.sequence),
-            s1_claimed_end.eq(head.sequence + head.message_count),
-            s1_same.eq(position.session == head.session),
+            s1_sequence.eq(head.sequence),
+            s1_end.eq(head.sequence + head.message_count),
+            s1_session_parts.eq(
+                Cat(
+                    position.session.word_select(part, 8) == head.session.word_select(part, 8)
+                    for part in range(len(s1_session_parts))
+                )
+            ),
             s1_session_known.eq(position.session_known),
-            s1_known.eq(position.session_known & position.sequence_known),
             self.announces.eq(claims_none(head.message_count)),
             self.ends_session.eq(head.message_count == moldudp64.END_OF_SESSION),
         ]
-        m.d.comb += self.distance.eq(s1_distance)
 
-        # Stage 1: flags, and one range a cycle.
+        # Stage 1: against the position, and one range a cycle.
         s1_judged = s1_valid & ~self.remove
-        s1_placed = s1_judged & s1_known & s1_same
-        reached = ~s1_distance[-1]
-        near = ~s1_distance[SKIP_BITS:SEQUENCE_BITS].any()
-        claims_next = near & (s1_distance[:SKIP_BITS] < head.message_count) & ~self.announces
         s1_range = Signal(range(RANGE_COUNT))
+        s1_lost = Signal(RANGE, reset_less=True)
+        s2_valid, s2_last = Signal(), Signal()
+        s2_reached = Signal(reset_less=True)
+        s2_goes_on = Signal(reset_less=True)
+        s2_same = Signal(reset_less=True)
+        s2_session_known = Signal(reset_less=True)
+        s2_known = Signal(reset_less=True)
         s2_begun = Signal(reset_less=True)  # It does not begin before the range, nor end behind it.
         s2_ended = Signal(reset_less=True)
-        s2_valid, s2_last = Signal(), Signal()
         m.d.sync += [
-            self.same.eq(s1_judged & s1_session_known & s1_same),
-            self.foreign.eq(s1_judged & s1_session_known & ~s1_same),
-            self.next.eq(s1_placed & reached & claims_next & ~self.bad),
-            self.done.eq(s1_placed & reached & ~claims_next),
-            self.ahead.eq(s1_placed & ~reached),
-            s2_begun.eq(self.lost.valid & (self.lost.first <= head.sequence)),
-            s2_ended.eq(s1_claimed_end <= self.lost.end),
+            s1_lost.eq(self.lost),
             s2_valid.eq(s1_judged),
             s2_last.eq(s1_judged & (s1_range == RANGE_COUNT - 1)),
-            # Stage 2.
+            s2_reached.eq(s1_sequence <= position.sequence),
+            s2_goes_on.eq(position.sequence < s1_end),
+            s2_same.eq(s1_session_parts.all()),
+            s2_session_known.eq(s1_session_known),
+            s2_known.eq(s1_session_known & position.session_known & position.sequence_known),
+            s2_begun.eq(s1_lost.valid & (s1_lost.first <= s1_sequence)),
+            s2_ended.eq(s1_end <= s1_lost.end),
+            self.distance.eq(position.sequence - s1_sequence),
+        ]
+
+        # Stage 2: flags.
+        s2_judged = s2_valid & ~self.remove
+        s2_placed = s2_judged & s2_known & s2_same
+        claims_next = s2_goes_on & ~self.announces
+        m.d.sync += [
+            self.same.eq(s2_judged & s2_session_known & s2_same),
+            self.foreign.eq(s2_judged & s2_session_known & ~s2_same),
+            self.next.eq(s2_placed & s2_reached & claims_next & ~self.bad),
+            self.done.eq(s2_placed & s2_reached & ~claims_next),
+            self.ahead.eq(s2_placed & ~s2_reached),
             self.late.eq(s2_valid & (self.late | (s2_begun & s2_ended))),
             self.mature.eq(s2_last & ~self.remove),
         ]
