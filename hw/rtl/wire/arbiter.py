@@ -170,7 +170,7 @@ class Arbiter(wiring.Component):
         m.submodules.ranges = ranges = LostRanges()
         position = self.position
         known = position.session_known & position.sequence_known
-        m.d.comb += self.next_sequence.eq(Mux(position.sequence_known, position.sequence, 0))
+        m.d.sync += self.next_sequence.eq(Mux(position.sequence_known, position.sequence, 0))
         for k, (buffer, judge) in enumerate(zip(buffers, judges, strict=True)):
             m.submodules[f"buffer_{k}"] = buffer
             m.submodules[f"judge_{k}"] = judge
@@ -295,8 +295,14 @@ class Arbiter(wiring.Component):
         # A stored one is delivered, from the next cycle on.
         release_line = can[1] & (~can[0] | b_came_first)
         release, s1_release = Signal(), Signal()
+        s1_packet = Signal(PACKET, reset_less=True)
         m.d.comb += release.eq(s0_free & can.any())
-        m.d.sync += s1_release.eq(release)
+        m.d.sync += [
+            s1_release.eq(release),
+            s1_packet.sequence.eq(of(release_line, [b.head.sequence for b in buffers])),
+            s1_packet.message_count.eq(of(release_line, [b.head.message_count for b in buffers])),
+            s1_packet.skip.eq(of(release_line, [judge.distance for judge in judges])),
+        ]
         for k, buffer in enumerate(buffers):
             m.d.comb += buffer.o.ready.eq(taking[k])
             with m.If(release & (release_line == k)):
@@ -336,20 +342,16 @@ class Arbiter(wiring.Component):
             ),
         ]
         s0_header = Signal(HEADER)
-        m.d.comb += s0_header.eq(
-            Mux(
-                s0_stored,
-                of(stored_line, [buffer.head.as_value() for buffer in buffers]),
-                of(straight_line, [header.as_value() for header in self.header]),
-            )
-        )
-        skip = of(stored_line, [judge.distance for judge in judges])
+        m.d.comb += s0_header.eq(of(straight_line, [h.as_value() for h in self.header]))
         with m.If(~busy | s1_release):
+            m.d.sync += source.eq(Mux(s1_release, stored[1], straight_line))
+        with m.If(s1_release):
+            m.d.sync += self.o_packet.eq(s1_packet)
+        with m.Elif(~busy):
             m.d.sync += [
-                source.eq(Mux(s0_stored, stored_line, straight_line)),
                 self.o_packet.sequence.eq(s0_header.sequence),
                 self.o_packet.message_count.eq(s0_header.message_count),
-                self.o_packet.skip.eq(Mux(s0_stored, skip, 0)),
+                self.o_packet.skip.eq(0),
             ]
 
         # The parser's answer.
@@ -399,30 +401,34 @@ class Arbiter(wiring.Component):
         # The position moves on: past the packet, past the gap, to what was learnt.
         touching = Signal()  # It is where the last lost range ends.
         end_seen = Signal()
-        with m.If(confirm & s1_newer & ~restarting):
-            m.d.comb += moved.eq(1)
-            m.d.sync += [position.sequence.eq(s1_next), touching.eq(0)]
-        with m.If(declare):
-            m.d.comb += moved.eq(1)
-            m.d.sync += [
-                position.sequence.eq(s2_head.sequence),
-                touching.eq(1),
-                self.lost_count.eq(self.lost_count - s2_distance),
-            ]
+        advance = confirm & s1_newer & ~restarting
         m.d.comb += [
-            ranges.add_stb.eq(declare),
-            ranges.merge.eq(touching),
-            ranges.first.eq(position.sequence),
-            ranges.end.eq(s2_head.sequence),
+            moved.eq(advance | declare | learn | s2_start),
+            *(self.sequence_stb.eq(moved), self.session_stb.eq(learn | s2_start)),
         ]
-        m.d.comb += [self.sequence_stb.eq(moved), self.session_stb.eq(learn | s2_start)]
-        with m.If(learn):
-            m.d.comb += moved.eq(1)
+        with m.If(s2_start):
+            m.d.sync += [position.sequence.eq(s1_sequence), touching.eq(0)]
+        with m.Elif(declare):
+            m.d.sync += [position.sequence.eq(s2_head.sequence), touching.eq(1)]
+        with m.Elif(learn & ~position.sequence_known):
+            m.d.sync += position.sequence.eq(s2_head.sequence)
+        with m.Elif(advance):
+            m.d.sync += [position.sequence.eq(s1_next), touching.eq(0)]
+        with m.If(s2_start):
+            m.d.sync += [
+                *(position.session.eq(s1_session), position.session_known.eq(s1_session.any())),
+                position.sequence_known.eq(s1_sequence.any()),
+            ]
+        with m.Elif(learn):
             m.d.sync += [position.session_known.eq(1), position.sequence_known.eq(1)]
             with m.If(~position.session_known):
                 m.d.sync += position.session.eq(s2_head.session)
-            with m.If(~position.sequence_known):
-                m.d.sync += position.sequence.eq(s2_head.sequence)
+        with m.If(declare):
+            m.d.sync += self.lost_count.eq(self.lost_count - s2_distance)
+        m.d.comb += [
+            *(ranges.add_stb.eq(declare), ranges.merge.eq(touching)),
+            *(ranges.first.eq(position.sequence), ranges.end.eq(s2_head.sequence)),
+        ]
 
         # A start: once no packet is with the parser, everything stored is forgotten.
         clear = Signal()
@@ -434,17 +440,7 @@ class Arbiter(wiring.Component):
         with m.If(clear):
             m.d.sync += restarting.eq(0)
         with m.If(s2_start):
-            m.d.comb += moved.eq(1)
-            m.d.sync += [
-                started.eq(1),
-                restarting.eq(1),
-                position.session.eq(s1_session),
-                position.session_known.eq(s1_session.any()),
-                position.sequence.eq(s1_sequence),
-                position.sequence_known.eq(s1_sequence.any()),
-                touching.eq(0),
-                end_seen.eq(0),
-            ]
+            m.d.sync += [started.eq(1), restarting.eq(1), end_seen.eq(0)]
 
         # What a line cannot use goes.
         ends = []

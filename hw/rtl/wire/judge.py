@@ -173,7 +173,8 @@ class HeadJudge(wiring.Component):
             self.ends_session.eq(head.message_count == moldudp64.END_OF_SESSION),
         ]
 
-        # Stage 1: against the position, and one range a cycle.
+        # Stage 1: against the position, and one range a cycle. Less-than is a carry chain; with the
+        # other comparisons synthesis looks for equality as well, which takes longer.
         s1_judged = s1_valid & ~self.remove
         s1_range = Signal(range(RANGE_COUNT))
         s1_lost = Signal(RANGE, reset_less=True)
@@ -189,13 +190,13 @@ class HeadJudge(wiring.Component):
             s1_lost.eq(self.lost),
             s2_valid.eq(s1_judged),
             s2_last.eq(s1_judged & (s1_range == RANGE_COUNT - 1)),
-            s2_reached.eq(s1_sequence <= position.sequence),
+            s2_reached.eq(~(position.sequence < s1_sequence)),
             s2_goes_on.eq(position.sequence < s1_end),
             s2_same.eq(s1_session_parts.all()),
             s2_session_known.eq(s1_session_known),
             s2_known.eq(s1_session_known & position.session_known & position.sequence_known),
-            s2_begun.eq(s1_lost.valid & (s1_lost.first <= s1_sequence)),
-            s2_ended.eq(s1_end <= s1_lost.end),
+            s2_begun.eq(s1_lost.valid & ~(s1_sequence < s1_lost.first)),
+            s2_ended.eq(~(s1_lost.end < s1_end)),
             self.distance.eq(position.sequence - s1_sequence),
         ]
 
