@@ -256,7 +256,7 @@ class Arbiter(wiring.Component):
         # While it is open, packets go straight through, and nothing else begins: whatever is to be
         # done closes it first. So a first beat waits for nothing that is known late.
         open_ = Signal()
-        declare, learn = Signal(), Signal()
+        declare, learn, learn_sequence = Signal(), Signal(), Signal()
         s0_free = Signal()
         m.d.comb += s0_free.eq(s2_settled & ~(busy | open_ | declare | learn))
         s1_gap, s1_learn, s1_head_line = Signal(), Signal(), Signal()
@@ -274,6 +274,7 @@ class Arbiter(wiring.Component):
         m.d.sync += [
             declare.eq(s0_free & s1_gap & ~can.any()),
             learn.eq(s0_free & s1_learn),
+            learn_sequence.eq(s0_free & s1_learn & ~position.sequence_known),
             s2_head.eq(of(s1_head_line, [buffer.head.as_value() for buffer in buffers])),
             s2_distance.eq(of(s1_head_line, [judge.distance for judge in judges])),
         ]
@@ -360,16 +361,21 @@ class Arbiter(wiring.Component):
         s1_next = Signal(64, reset_less=True)
         s1_newer = Signal(reset_less=True)
         s1_truncated = Signal(reset_less=True)
+        s1_advances = Signal()  # It is newer, and of the sequence that is in use.
         with m.If(self.i_end.valid):
             m.d.sync += [
                 answered.eq(1),
                 s1_next.eq(self.i_end.payload.next_sequence),
                 s1_newer.eq(self.i_end.payload.next_sequence > notice.sequence),
+                s1_advances.eq(self.i_end.payload.next_sequence > notice.sequence),
                 s1_truncated.eq(self.i_end.payload.truncation != Truncation.NONE),
             ]
 
+        with m.If(s2_start | restarting):
+            m.d.sync += s1_advances.eq(0)
+
         # The verdict. A stored packet leaves its buffer then, to make room for the next head.
-        told, told_bad = Signal(), Signal(reset_less=True)
+        told_good, told_bad = Signal(), Signal()
         leaves = Signal(LINE_COUNT)
         for k, (buffer, end) in enumerate(zip(buffers, self.end, strict=True)):
             s1_end = Signal(name=f"s1_end_{k}")
@@ -377,15 +383,18 @@ class Arbiter(wiring.Component):
             m.d.sync += [s1_end.eq(end.valid), s1_end_bad.eq(end.payload.bad)]
             m.d.comb += leaves[k].eq(stored[k] & ~taking[k] & buffer.verdict_valid & ~buffer.remove)
             with m.If(straight[k] & s1_end):
-                m.d.sync += [straight[k].eq(0), told.eq(1), told_bad.eq(s1_end_bad)]
+                m.d.sync += [straight[k].eq(0), told_good.eq(~s1_end_bad), told_bad.eq(s1_end_bad)]
             with m.If(leaves[k]):
-                m.d.sync += [stored[k].eq(0), told.eq(1), told_bad.eq(buffer.verdict.bad)]
+                m.d.sync += [stored[k].eq(0), told_good.eq(good[k]), told_bad.eq(bad[k])]
 
         # With both the packet is confirmed or retracted.
         conclude, confirm = Signal(), Signal()
-        m.d.comb += [conclude.eq(answered & told), confirm.eq(conclude & ~told_bad)]
+        m.d.comb += [
+            conclude.eq(answered & (told_good | told_bad)),
+            confirm.eq(answered & told_good),
+        ]
         with m.If(conclude):
-            m.d.sync += [busy.eq(0), answered.eq(0), told.eq(0)]
+            m.d.sync += [busy.eq(0), answered.eq(0), told_good.eq(0), told_bad.eq(0)]
         with m.If(~busy):
             m.d.sync += notice.sequence.eq(position.sequence)
         m.d.sync += [
@@ -401,7 +410,7 @@ class Arbiter(wiring.Component):
         # The position moves on: past the packet, past the gap, to what was learnt.
         touching = Signal()  # It is where the last lost range ends.
         end_seen = Signal()
-        advance = confirm & s1_newer & ~restarting
+        advance = confirm & s1_advances
         m.d.comb += [
             moved.eq(advance | declare | learn | s2_start),
             *(self.sequence_stb.eq(moved), self.session_stb.eq(learn | s2_start)),
@@ -410,7 +419,7 @@ class Arbiter(wiring.Component):
             m.d.sync += [position.sequence.eq(s1_sequence), touching.eq(0)]
         with m.Elif(declare):
             m.d.sync += [position.sequence.eq(s2_head.sequence), touching.eq(1)]
-        with m.Elif(learn & ~position.sequence_known):
+        with m.Elif(learn_sequence):
             m.d.sync += position.sequence.eq(s2_head.sequence)
         with m.Elif(advance):
             m.d.sync += [position.sequence.eq(s1_next), touching.eq(0)]
