@@ -48,8 +48,8 @@ class Arbiter(wiring.Component):
     Latency is 1 cycle from ``i`` to ``o`` for a packet that goes straight through. A stored one is
     delivered 6 cycles after the end of the one before. Throughput is 1 beat per cycle on both
     lines, with 9 cycles between a packet's last beat and its line's next first one, as headers
-    take; between packets that are delivered from a buffer there are 8 cycles without a beat, if the
-    parser takes 3. An old packet is removed in 8 cycles. With ``params.cut_through`` off nothing
+    take; between packets that are delivered from a buffer there are 9 cycles without a beat, if the
+    parser takes 4. An old packet is removed in 8 cycles. With ``params.cut_through`` off nothing
     goes straight through and nothing is retracted: packets are delivered when found good.
 
     Parameters
