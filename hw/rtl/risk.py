@@ -2,9 +2,12 @@
 
 The rules that need nothing of what came before are :func:`kernels.risk.reason_of_order`, compiled;
 so are the products. What the others compare with is worked out ahead as well: ``used + asked >
-limit`` is ``used > limit - asked``, where only ``used`` is known late. So what one order leaves for
-the next takes one cycle.
+limit`` is ``used > limit - asked``, where only ``used`` is known late. An order is compared with
+what is used if the order before it passes, and with what is used if not: so no decision waits for
+a sum that waits for a decision.
 """
+
+from functools import partial
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib import data, enum, stream, wiring
@@ -127,16 +130,44 @@ _SIDE = data.StructLayout(
         "newest": _layout(Newest),
     }
 )
+_POSITION = data.StructLayout({"shares": signed(32)})
+_TOP = data.StructLayout({"price": 32})
+_ACCOUNTS = ("trader", "desk", "firm")
 _ACCOUNT = data.StructLayout({"net": signed(57), "gross": 56, "due_ns": 62})
+_OPEN = data.StructLayout({"money": 56})
+
+_LEFT = data.StructLayout(
+    {
+        **dict.fromkeys(("is_order", "counts", "ends", "tells", "repeatable"), 1),
+        "shares": signed(33),
+        "executed": signed(21),
+        **dict.fromkeys(("open", "gross"), signed(55)),
+        "net": signed(53),
+        **dict.fromkeys(("position", "locate"), signed(35)),
+        "window_begin": signed(63),
+        **dict.fromkeys(
+            _ACCOUNTS,
+            data.StructLayout(
+                {
+                    **dict.fromkeys(("gross", "net"), signed(58)),
+                    "due_last_ns": signed(64),
+                    "never": 1,
+                    "interval_ns": 32,
+                    "next_due_ns": 63,
+                }
+            ),
+        ),
+    }
+)
+"""What is known of an event before its state: what it adds to each sum, and what the limits leave
+for what was there before. ``counts``: it is no order, and is counted; ``ends``: as of an event;
+``tells``: it is a message."""
 
 STATE = data.StructLayout(
     {
         "position": signed(32),
         "side": _SIDE,
-        **{
-            name: data.StructLayout({**_ACCOUNT.members, "open_money": 56})
-            for name in ("trader", "desk", "firm")
-        },
+        **{name: data.StructLayout({**_ACCOUNT.members, "open_money": 56}) for name in _ACCOUNTS},
     }
 )
 """What is known after an event of its symbol, of its side of the symbol, and of its accounts with
@@ -241,13 +272,17 @@ class Gate(wiring.Component):
         def later(value, cycles, name):
             """Return a value of so many cycles before."""
             for cycle in range(cycles):
-                shape = value.shape()
-                after = Signal(shape, name=f"{name}_{cycle + 1}", reset_less=True)
-                m.d.sync += after.eq(value)
-                value = after
+                value = held(value, value.shape(), f"{name}_{cycle + 1}")
             return value
 
+        def held(value, shape, name):
+            """Return a value a cycle later."""
+            after = Signal(shape, name=name, reset_less=True)
+            m.d.sync += after.eq(value)
+            return after
+
         def later_stb(value, cycles, name):
+            """Return whether something was so many cycles before; nothing was before a reset."""
             for cycle in range(cycles):
                 after = Signal(name=f"{name}_{cycle + 1}")
                 m.d.sync += after.eq(value)
@@ -280,14 +315,9 @@ class Gate(wiring.Component):
             m.d.comb += target.eq(Mux(sweeping, 0, flat))
             return read_port.data
 
-        def held(value, shape, name):
-            """Return a value a cycle later."""
-            after = Signal(shape, name=name, reset_less=True)
-            m.d.sync += after.eq(value)
-            return after
-
         # The events, in each of their stages.
         valid = [self.i.valid]
+        live_0 = self.i.valid & ~sweeping
         event = [self.i.payload]
         for n in range(1, 8):
             valid.append(later_stb(valid[-1], 1, f"s{n}_valid"))
@@ -447,12 +477,16 @@ class Gate(wiring.Component):
 
         quantity = asked.qty[: len(asked.orig_qty)]
         more = Mux(quantity > asked.orig_qty, quantity - asked.orig_qty, 0)
-        shares = Mux(is_order, more, Mux(is_execution, -quantity, -asked.qty.as_signed()))
+        shares = Mux(
+            is_order,
+            more,
+            Mux(is_execution, -quantity, Mux(is_release, -asked.qty.as_signed(), 0)),
+        )
         s5_shares = held(shares, signed(33), "s5_shares")
-        s5_executed_shares = held(
+        s5_executed = held(
             Mux(is_execution, Mux(asked.buys, quantity, -quantity), 0), signed(21), "s5_executed"
         )
-        back = -asked.money
+        back = Mux(is_release, -asked.money, 0)
         s5_open = held(
             Mux(is_order, s4_added, Mux(is_execution, -s4_as_open, back)), signed(55), "s5_open"
         )
@@ -462,250 +496,160 @@ class Gate(wiring.Component):
         s5_net = held(
             Mux(is_execution, Mux(asked.buys, s4_executed, -s4_executed), 0), signed(53), "s5_net"
         )
-        known = later(known_symbol & known_trader, 3, "s1_known")
-        s5_counts = held((is_execution | is_release) & known, 1, "s5_counts")
-        s5_ends = held((is_execution | is_release) & known & asked.ends, 1, "s5_ends")
-        s5_tells = held(
-            (asked.kind == EventKind.MESSAGE) & later(known_trader, 3, "s1_known_trader"),
-            1,
-            "s5_tells",
-        )
+        is_known = later(known_symbol & known_trader, 3, "s1_is_known")
+        is_message = asked.kind == EventKind.MESSAGE
+        knows_trader = later(known_trader, 3, "s1_known_trader")
+        s5_counts = held(Mux(is_message, knows_trader, is_known & ~is_order), 1, "s5_counts")
+        s5_ends = held((is_execution | is_release) & asked.ends, 1, "s5_ends")
+        s5_tells = held(is_order | is_message, 1, "s5_tells")
         s5_is_order = held(is_order, 1, "s5_is_order")
 
         # Stage 5: what is left of each limit, to be compared with what is used of it. A sale has
         # one less, as it takes the complement of a sum for its negative.
         asked = event[5]
-        s6_limit_thresholds = {}
-        for name in ("position_max", "locate_qty"):
-            s6_limit_thresholds[name] = held(
-                s5_limits[name] - s5_shares - ~asked.buys, signed(35), f"s6_{name}"
-            )
-        s6_window_begin = held(
-            asked.now_ns - s5_limits.duplicate_window_ns, signed(63), "s6_window_begin"
-        )
-        s6_repeatable = held(
-            (s5_limits.duplicate_window_ns != 0) & (asked.orig_qty == 0), 1, "s6_repeatable"
-        )
-        s6_thresholds = {}
+        s6_left = Signal(_LEFT, reset_less=True)
+        m.d.sync += [
+            s6_left.is_order.eq(s5_is_order),
+            s6_left.counts.eq(s5_counts),
+            s6_left.ends.eq(s5_ends),
+            s6_left.tells.eq(s5_tells),
+            s6_left.shares.eq(s5_shares),
+            s6_left.executed.eq(s5_executed),
+            s6_left.open.eq(s5_open),
+            s6_left.gross.eq(s5_gross),
+            s6_left.net.eq(s5_net),
+            s6_left.position.eq(s5_limits.position_max - s5_shares - ~asked.buys),
+            s6_left.locate.eq(s5_limits.locate_qty - s5_shares - ~asked.buys),
+            s6_left.window_begin.eq(asked.now_ns - s5_limits.duplicate_window_ns),
+            s6_left.repeatable.eq((s5_limits.duplicate_window_ns != 0) & (asked.orig_qty == 0)),
+        ]
         for name, limits in s5_account_limits.items():
-            s6_thresholds[name] = {
-                "gross": held(limits.gross_max - s5_open, signed(58), f"s6_{name}_gross_left"),
-                "net": held(
-                    limits.net_max - s5_open - ~asked.buys, signed(58), f"s6_{name}_net_left"
-                ),
-                "rate": held(
-                    asked.now_ns + (limits.burst_ns - limits.interval_ns),
-                    signed(64),
-                    f"s6_{name}_due_last",
-                ),
-                "never": held(
-                    (limits.burst_ns == 0) | (limits.burst_ns < limits.interval_ns),
-                    1,
-                    f"s6_{name}_never",
-                ),
-                "interval_ns": held(limits.interval_ns, 32, f"s6_{name}_interval"),
-                "next_due_ns": held(asked.now_ns + limits.interval_ns, 63, f"s6_{name}_next_due"),
-            }
-        s6_shares = later(s5_shares, 1, "s5_shares")
-        s6_executed_shares = later(s5_executed_shares, 1, "s5_executed")
-        s6_open, s6_gross, s6_net = (
-            later(value, 1, name)
-            for value, name in ((s5_open, "s5_open"), (s5_gross, "s5_gross"), (s5_net, "s5_net"))
-        )
-        s6_counts, s6_ends, s6_tells, s6_is_order = (
-            later(value, 1, name)
-            for value, name in (
-                (s5_counts, "s5_counts"),
-                (s5_ends, "s5_ends"),
-                (s5_tells, "s5_tells"),
-                (s5_is_order, "s5_is_order"),
-            )
-        )
+            left = s6_left[name]
+            m.d.sync += [
+                left.gross.eq(limits.gross_max - s5_open),
+                left.net.eq(limits.net_max - s5_open - ~asked.buys),
+                left.due_last_ns.eq(asked.now_ns + (limits.burst_ns - limits.interval_ns)),
+                left.never.eq((limits.burst_ns == 0) | (limits.burst_ns < limits.interval_ns)),
+                left.interval_ns.eq(limits.interval_ns),
+                left.next_due_ns.eq(asked.now_ns + limits.interval_ns),
+            ]
 
-        # State is read in stage 5 and written in stage 6. What stage 6 is about to write is handed
-        # on to the next event, if that is of the same row.
-        s5_desk = later(s4_desk, 1, "s4_desk")
-        s6_desk = later(s5_desk, 1, "s5_desk")
-        s5_symbol = asked.symbol_index
-        s6 = event[6]
-
-        def state(name, shape, depth, read_address, write_address, write_value):
-            """Return a row of state as the event in stage 6 finds it."""
-            size = max(depth - 1, 0).bit_length()
-            current = Signal(shape, name=f"s6_{name}", reset_less=True)
-            kept = memory(name, shape, depth, read_address, valid[6], write_address, write_value)
-            is_same = read_address[:size] == write_address[:size]
-            with m.If(valid[6] & is_same):
-                m.d.sync += current.eq(write_value)
-            with m.Else():
-                m.d.sync += current.eq(kept)
-            return current
-
-        sides = 2 * self.symbol_count
+        # State is read in stage 5, and written in stage 7. Whether the event before passes is known
+        # only at the end of stage 6, so that each event has two states there: ``denied`` is right
+        # if the one before was denied, ``passed`` if it passed. Each is compared and changed, and
+        # then one is dropped. An answer is an event that always passes.
+        s7_passes = Signal()
+        live = [live_0]
+        for n in range(1, 8):
+            live.append(later_stb(live[-1], 1, f"s{n}_live"))
+        desks = {4: s4_desk}
+        for n in (5, 6, 7):
+            desks[n] = held(desks[n - 1], range(self.desk_count), f"s{n}_desk")
         symbol_size = (self.symbol_count - 1).bit_length()
+        sizes = {name: (depth - 1).bit_length() for name, depth in depths.items()}
 
-        def of_side(buys, index, size):
-            return Cat(buys, index[:size])
+        def symbol_at(n):
+            return event[n].symbol_index[:symbol_size]
 
-        new_position = Signal(signed(32))
-        new_side = Signal(_SIDE)
-        new_top = Signal(32)
-        own_row = of_side(s6.buys, s6.symbol_index, symbol_size)
-        position = state(
-            "position",
-            signed(32),
-            self.symbol_count,
-            s5_symbol[:symbol_size],
-            s6.symbol_index[:symbol_size],
-            new_position,
-        )
-        side = state(
-            "side",
-            _SIDE,
-            sides,
-            of_side(asked.buys, s5_symbol, symbol_size),
-            own_row,
-            new_side,
-        )
-        # The best price of our orders on each side of a symbol, 0 if there are none.
-        own_top = state(
-            "own_top", 32, sides, of_side(asked.buys, s5_symbol, symbol_size), own_row, new_top
-        )
-        opposite_top = state(
-            "opposite_top",
-            32,
-            sides,
-            of_side(~asked.buys, s5_symbol, symbol_size),
-            own_row,
-            new_top,
-        )
-        indices = {
-            "trader": (asked.trader, s6.trader),
-            "desk": (s5_desk, s6_desk),
-            "firm": (Const(0), Const(0)),
-        }
-        account, open_money, new_account, new_open_money = {}, {}, {}, {}
-        for name, (read_index, write_index) in indices.items():
-            size = (depths[name] - 1).bit_length()
-            new_account[name] = Signal(_ACCOUNT, name=f"new_{name}")
-            new_open_money[name] = Signal(56, name=f"new_{name}_open_money")
-            account[name] = state(
-                name,
-                _ACCOUNT,
-                depths[name],
-                read_index[:size],
-                write_index[:size],
-                new_account[name],
-            )
-            open_money[name] = state(
-                f"{name}_open_money",
-                56,
-                2 * depths[name],
-                of_side(asked.buys, read_index, size),
-                of_side(s6.buys, write_index, size),
-                new_open_money[name],
-            )
+        def account_at(name, n):
+            index = {"trader": event[n].trader, "desk": desks[n], "firm": Const(0)}[name]
+            return index[: sizes[name]]
 
-        # Stage 6: the decision, and what it changes.
-        sells = ~s6.buys
-        worst = (position.as_unsigned() ^ sells.replicate(32)).as_signed() + side.open_qty
-        opposite_known = opposite_top != 0
-        newest = side.newest
-        quantity = s6.qty[: len(newest.order_qty)]
-        found = {
-            DenyReason.POSITION_EXCEEDS_LIMIT: worst > s6_limit_thresholds["position_max"],
-            DenyReason.SHORT_SALE_WITHOUT_LOCATE: sells
-            & (worst > s6_limit_thresholds["locate_qty"]),
-            DenyReason.SELF_TRADE: opposite_known
-            & Mux(s6.buys, s6.price >= opposite_top, s6.price <= opposite_top),
-            DenyReason.DUPLICATE_ORDER: s6_repeatable
-            & (s6.price == newest.price)
-            & (quantity == newest.order_qty)
-            & (s6.trader == newest.trader)
-            & (newest.at_ns > s6_window_begin),
-            DenyReason.OPEN_ORDERS_EXCEED_MAXIMUM: side.orders == OPEN_ORDERS_MAX,
-            DenyReason.MESSAGE_RATE_EXCEEDED: Cat(
-                thresholds["never"] | (account[name].due_ns > thresholds["rate"])
-                for name, thresholds in s6_thresholds.items()
-            ).any(),
-        }
-        for name, left in s6_thresholds.items():
-            net = (account[name].net.as_unsigned() ^ sells.replicate(57)).as_signed()
-            found[DenyReason[f"{name.upper()}_GROSS_EXCEEDS_LIMIT"]] = (
-                account[name].gross > left["gross"]
-            )
-            found[DenyReason[f"{name.upper()}_NET_EXCEEDS_LIMIT"]] = (
-                net + open_money[name] > left["net"]
-            )
-        passes = Signal()
-        counts = Signal()
-        m.d.comb += [
-            passes.eq(s6_is_order & ~s6_killed & (s6_reason == 0) & ~Cat(*found.values()).any()),
-            counts.eq(passes | s6_counts),
-        ]
-        m.d.comb += [
-            new_position.eq(
-                Mux(s6_counts, _clamped(position + s6_executed_shares, POSITION_MAX), position)
-            ),
-            new_side.open_qty.eq(
-                Mux(counts, _bounded(side.open_qty + s6_shares, 32), side.open_qty)
-            ),
-            new_side.newest.eq(newest),
-        ]
-        with m.If(passes):
-            m.d.comb += [
-                new_side.newest.trader.eq(s6.trader),
-                new_side.newest.order_qty.eq(quantity),
-                new_side.newest.price.eq(s6.price),
-                new_side.newest.at_ns.eq(s6.now_ns),
+        def state(name, shape, place, read_place=None, source=None):
+            """Return a row of state as the event in stage 6 may find it.
+
+            ``place`` tells the row that an event of a stage changes. What is read may be another
+            one, of ``read_place``, and is then as the events before have left it in ``source``.
+            """
+            read_place = read_place or place
+            row = _Row(name, shape)
+            source = source or row
+            left = Mux(s7_passes, source.s7_passed.as_value(), source.s7_denied.as_value())
+            kept = memory(name, shape, 1 << len(place(7)), read_place(5), s7_passes, place(7), left)
+            kept = kept.as_value() if isinstance(kept, data.View) else kept
+            # Whether the event that is one ahead, or two, changes what this one reads.
+            next_6 = held((read_place(4) == place(5)) & live[5], 1, f"s5_{name}_next_6")
+            next_7 = held((read_place(4) == place(6)) & live[6], 1, f"s5_{name}_next_7")
+
+            def following(s6_denied, s6_passed):
+                return Mux(
+                    s7_passes,
+                    Mux(next_6, s6_passed, Mux(next_7, source.s7_passed, kept)),
+                    Mux(next_6, s6_denied, Mux(next_7, source.s7_denied, kept)),
+                )
+
+            m.d.sync += [
+                row.denied.eq(following(source.denied, source.passed)),
+                row.passed.eq(following(source.new_denied, source.new_passed)),
             ]
-        for name, left in s6_thresholds.items():
-            known_before, after = account[name], new_account[name]
-            due_ns = Mux(
-                known_before.due_ns >= s6.now_ns,
-                known_before.due_ns + left["interval_ns"],
-                left["next_due_ns"],
-            )
-            m.d.comb += [
-                after.net.eq(
-                    Mux(
-                        s6_counts,
-                        _clamped(known_before.net + s6_net, MONEY_MAX),
-                        known_before.net,
-                    )
-                ),
-                after.gross.eq(
-                    Mux(counts, _bounded(known_before.gross + s6_gross, 56), known_before.gross)
-                ),
-                new_open_money[name].eq(
-                    Mux(counts, _bounded(open_money[name] + s6_open, 56), open_money[name])
-                ),
-                after.due_ns.eq(
-                    Mux(passes | s6_tells, _bounded(due_ns.as_signed(), 62), known_before.due_ns)
-                ),
-            ]
-        self._rest(m, s6, side, own_top, passes, s6_ends, new_side, new_top)
+            if source is row:
+                m.d.sync += [
+                    row.s7_denied.eq(Mux(s7_passes, row.passed, row.denied)),
+                    row.s7_passed.eq(Mux(s7_passes, row.new_passed, row.new_denied)),
+                ]
+            return row
 
-        # Stage 7: the reason.
-        s7_found = held(Cat(*found.values()), len(found), "s7_found")
+        def side_at(n):
+            return Cat(event[n].buys, symbol_at(n))
+
+        def opposite_at(n):
+            return Cat(~event[n].buys, symbol_at(n))
+
+        rows = {
+            "position": state("position", _POSITION, symbol_at),
+            "side": state("side", _SIDE, side_at),
+            # The best price of our orders on a side of a symbol, 0 if there are none.
+            "top": state("top", _TOP, side_at),
+        }
+        rows["opposite"] = state("opposite", _TOP, side_at, opposite_at, rows["top"])
+        for name in depths:
+            rows[name] = state(name, _ACCOUNT, partial(account_at, name))
+            rows[f"{name}_open"] = state(
+                f"{name}_open",
+                _OPEN,
+                lambda n, name=name: Cat(event[n].buys, account_at(name, n)),
+            )
+
+        # Stage 6: the rules and the changes, for both states.
+        s6 = event[6]
+        found = {}
+        for which in ("denied", "passed"):
+            before = {name: getattr(row, which) for name, row in rows.items()}
+            after = {name: getattr(row, f"new_{which}") for name, row in rows.items()}
+            found[which] = self._rules(s6, before, s6_left)
+            self._change(m, s6, before, after, s6_left)
+
+        # Stage 7: the event passes or not.
+        s7_found = held(
+            Mux(s7_passes, Cat(*found["passed"].values()), Cat(*found["denied"].values()))
+            & s6_left.is_order.replicate(len(found["denied"])),
+            len(found["denied"]),
+            "s7_found",
+        )
         s7_reason = held(Mux(s6_killed, DenyReason.KILL_SWITCH, s6_reason), 5, "s7_reason")
-        s7_is_order = held(s6_is_order, 1, "s7_is_order")
-        reason = Signal(5)
+        s7_is_order = held(s6_left.is_order, 1, "s7_is_order")
+        s7_goes = Signal()
+        s6_free = ~s6_killed & (s6_reason == DenyReason.NONE)
+        m.d.sync += s7_goes.eq(live[6] & Mux(s6_left.is_order, s6_free, s6_left.counts))
         m.d.comb += [
-            reason.eq(_lowest([*zip(found, s7_found, strict=True)], s7_reason)),
+            s7_passes.eq(s7_goes & ~s7_found.any()),
             self.o.valid.eq(valid[7]),
             self.o.payload.kind.eq(event[7].kind),
-            self.o.payload.reason.eq(Mux(s7_is_order, reason, DenyReason.NONE)),
+            self.o.payload.reason.eq(
+                Mux(s7_is_order, _lowest(found["denied"], s7_found, s7_reason), DenyReason.NONE)
+            ),
         ]
-        m.d.sync += [
-            self.o_state.position.eq(new_position),
-            self.o_state.side.eq(new_side),
+        final = {
+            name: Mux(s7_passes, row.s7_passed.as_value(), row.s7_denied.as_value())
+            for name, row in rows.items()
+            if name != "opposite"
+        }
+        m.d.comb += [
+            self.o_state.position.eq(final["position"]),
+            self.o_state.side.eq(final["side"]),
         ]
         for name in depths:
-            m.d.sync += [
-                self.o_state[name][field].eq(new_account[name][field]) for field in _ACCOUNT.members
-            ]
-            m.d.sync += self.o_state[name].open_money.eq(new_open_money[name])
+            m.d.comb += self.o_state[name].eq(Cat(final[name], final[f"{name}_open"]))
         return m
 
     def _kernel(self, m, kernel, latency, name=None, **arguments):
@@ -721,41 +665,113 @@ class Gate(wiring.Component):
             result = after
         return result
 
-    def _rest(self, m, s6, side, top, passes, ends, new_side, new_top):
+    def _rules(self, s6, before, left):
+        """Return which rules hold, by reason."""
+        sells = ~s6.buys
+        side, newest = before["side"], before["side"].newest
+        position = before["position"].shares.as_unsigned() ^ sells.replicate(32)
+        worst = position.as_signed() + side.open_qty
+        top = before["opposite"].price
+        found = {
+            DenyReason.POSITION_EXCEEDS_LIMIT: worst > left.position,
+            DenyReason.SHORT_SALE_WITHOUT_LOCATE: sells & (worst > left.locate),
+            DenyReason.SELF_TRADE: (top != 0) & Mux(s6.buys, s6.price >= top, s6.price <= top),
+            DenyReason.DUPLICATE_ORDER: left.repeatable
+            & (s6.price == newest.price)
+            & (s6.qty[: len(newest.order_qty)] == newest.order_qty)
+            & (s6.trader == newest.trader)
+            & (newest.at_ns > left.window_begin),
+            DenyReason.OPEN_ORDERS_EXCEED_MAXIMUM: side.orders == OPEN_ORDERS_MAX,
+            DenyReason.MESSAGE_RATE_EXCEEDED: Cat(
+                left[name].never | (before[name].due_ns > left[name].due_last_ns)
+                for name in _ACCOUNTS
+            ).any(),
+        }
+        for name in _ACCOUNTS:
+            known, level = before[name], name.upper()
+            net = (known.net.as_unsigned() ^ sells.replicate(len(known.net))).as_signed()
+            found[DenyReason[f"{level}_GROSS_EXCEEDS_LIMIT"]] = known.gross > left[name].gross
+            found[DenyReason[f"{level}_NET_EXCEEDS_LIMIT"]] = (
+                net + before[f"{name}_open"].money > left[name].net
+            )
+        return found
+
+    def _change(self, m, s6, before, after, left):
+        """Do what an event that passes does, as the kernels of :mod:`kernels.exposure`."""
+        position = before["position"].shares
+        m.d.comb += [row.eq(before[name]) for name, row in after.items()]
+        m.d.comb += [
+            after["position"].shares.eq(_clamped(position + left.executed, POSITION_MAX)),
+            after["side"].open_qty.eq(_bounded(before["side"].open_qty + left.shares, 32)),
+        ]
+        with m.If(left.is_order):
+            newest = after["side"].newest
+            m.d.comb += [
+                newest.trader.eq(s6.trader),
+                newest.order_qty.eq(s6.qty[: len(newest.order_qty)]),
+                newest.price.eq(s6.price),
+                newest.at_ns.eq(s6.now_ns),
+            ]
+        for name in _ACCOUNTS:
+            known, new = before[name], after[name]
+            money = before[f"{name}_open"].money
+            due_ns = Mux(
+                known.due_ns >= s6.now_ns,
+                known.due_ns + left[name].interval_ns,
+                left[name].next_due_ns,
+            )
+            m.d.comb += [
+                new.net.eq(_clamped(known.net + left.net, MONEY_MAX)),
+                new.gross.eq(_bounded(known.gross + left.gross, len(new.gross))),
+                after[f"{name}_open"].money.eq(_bounded(money + left.open, len(money))),
+            ]
+            with m.If(left.tells):
+                m.d.comb += new.due_ns.eq(_bounded(due_ns, len(new.due_ns)))
+        self._rest(m, s6, before, after, left)
+
+    def _rest(self, m, s6, before, after, left):
         """Follow our own open orders, as :func:`kernels.exposure.rested` and ``ended`` do."""
+        side, new, top = before["side"], after["side"], before["top"].price
         price = s6.price
-        has_best = side.best_orders != 0
-        is_best = has_best & (price == side.best_price)
+        is_best = (side.best_orders != 0) & (price == side.best_price)
         is_better = (top == 0) | Mux(s6.buys, price >= top, price <= top)
         is_first_behind = side.orders == side.best_orders
         is_ahead_behind = Mux(s6.buys, price > side.behind_price, price < side.behind_price)
-        names = ("orders", "best_orders", "best_price", "behind_price")
-        m.d.comb += [new_side[name].eq(side[name]) for name in names]
-        m.d.comb += new_top.eq(top)
-        with m.If(passes):
-            m.d.comb += new_side.orders.eq(side.orders + 1)  # An order beyond the most is denied.
+        with m.If(left.is_order):
+            m.d.comb += new.orders.eq(side.orders + 1)  # An order beyond the most is denied.
             with m.If(is_best):
-                m.d.comb += new_side.best_orders.eq(side.best_orders + 1)
+                m.d.comb += new.best_orders.eq(side.best_orders + 1)
             with m.Elif(is_better):
                 m.d.comb += [
-                    new_side.best_orders.eq(1),
-                    new_side.best_price.eq(price),
-                    new_side.behind_price.eq(top),
+                    new.best_orders.eq(1),
+                    new.best_price.eq(price),
+                    new.behind_price.eq(top),
                 ]
             with m.Elif(is_first_behind | is_ahead_behind):
-                m.d.comb += new_side.behind_price.eq(price)
+                m.d.comb += new.behind_price.eq(price)
             with m.If(is_better):
-                m.d.comb += new_top.eq(price)
-        with m.If(ends):
-            was_last_best = is_best & (side.best_orders == 1)
+                m.d.comb += after["top"].price.eq(price)
+        with m.Elif(left.ends):
             m.d.comb += [
-                new_side.orders.eq(side.orders - (side.orders != 0)),
-                new_side.best_orders.eq(side.best_orders - is_best),
+                new.orders.eq(side.orders - (side.orders != 0)),
+                new.best_orders.eq(side.best_orders - is_best),
             ]
             with m.If(side.orders <= 1):
-                m.d.comb += new_top.eq(0)
-            with m.Elif(~has_best | was_last_best):
-                m.d.comb += new_top.eq(side.behind_price)
+                m.d.comb += after["top"].price.eq(0)
+            with m.Elif((side.best_orders == 0) | (is_best & (side.best_orders == 1))):
+                m.d.comb += after["top"].price.eq(side.behind_price)
+
+
+class _Row:
+    """A row of state, in the two ways that an event may find and leave it."""
+
+    def __init__(self, name, shape):
+        def made(which, reset_less=False):
+            return Signal(shape, name=f"{name}_{which}", reset_less=reset_less)
+
+        self.denied, self.passed = made("s6_denied", True), made("s6_passed", True)
+        self.new_denied, self.new_passed = made("s6_new_denied"), made("s6_new_passed")
+        self.s7_denied, self.s7_passed = made("s7_denied", True), made("s7_passed", True)
 
 
 def _bounded(total, bits):
@@ -772,10 +788,10 @@ def _clamped(total, most):
     return Mux(total > most, most, Mux(total < -most, -most, total))
 
 
-def _lowest(found, other):
-    """Return the lowest of the codes that were found and of another one; 0 is none."""
+def _lowest(reasons, found, other):
+    """Return the lowest of the reasons that were found and of another one; 0 is none."""
     lowest = other
-    for reason, is_found in sorted(found, reverse=True, key=lambda item: item[0]):
+    for reason, is_found in sorted(zip(reasons, found, strict=True), key=lambda item: -item[0]):
         lowest = Mux(is_found & ((other == 0) | (other > reason)), reason, lowest)
     return lowest
 
