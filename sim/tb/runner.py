@@ -125,8 +125,9 @@ def _environment(folder: Path) -> Iterator[None]:
     # Within a test the runner would exit at a failure; the results are read here.
     os.environ.pop("PYTEST_CURRENT_TEST", None)
     os.environ["AMARANTH_USE_YOSYS"] = "builtin"
-    # The wheel leaves this make variable empty, and precompiled headers then are not found.
-    os.environ["MAKEFLAGS"] = "CFG_CXXFLAGS_PCH_I=-include"
+    # The wheel leaves the first one empty, and precompiled headers then are not found. With the
+    # second one as it is, large designs take minutes to compile and run no faster.
+    os.environ["MAKEFLAGS"] = "CFG_CXXFLAGS_PCH_I=-include OPT_FAST=-O1"
     os.environ["PATH"] = f"{_TOOL}{os.pathsep}{os.environ['PATH']}"
     os.environ.pop("VERILATOR_ROOT", None)
     if shutil.which("ccache"):
