@@ -353,7 +353,7 @@ class Bench:
             lower = max(number * WIDTH, start + expected.blocks_at)
             upper = min((number + 1) * WIDTH, start + expected.stop)
             values = {
-                "start": lower % WIDTH,
+                "start": lower - number * WIDTH,
                 "count": upper - lower,
                 "first": int(number == first),
                 "last": int(number == last),
