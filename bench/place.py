@@ -21,6 +21,7 @@ TARGETS_MHZ = {1: 125.0, 8: 156.25}
 """Clock that a width of beat needs for line rate."""
 # How yosys maps to LUTs, with two rounds of `&syn3` put in: they take levels out of long paths.
 _ABC = "&scorr; &sweep; &dc2; &syn3; &syn3; &dch -f -r; &ps; &if -W 300 -v; &mfs\n"
+_LONGEST_S = 3_600
 _CELLS = {"lut": "TRELLIS_COMB", "ff": "TRELLIS_FF", "bram": "DP16KD", "dsp": "MULT18X18D"}
 
 
@@ -120,7 +121,17 @@ def place(
 
 def _tool(folder: Path, what: str, command: list[str]) -> None:
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    try:
+        done = subprocess.run(
+            command,
+            cwd=folder,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=_LONGEST_S,
+        )
+    except subprocess.TimeoutExpired:
+        raise PlaceError(f"{what} not done after {_LONGEST_S} s: folder={folder}") from None
     if done.returncode:
         tail = "\n".join((done.stdout + done.stderr).splitlines()[-20:])
         raise PlaceError(f"{what} failed: folder={folder}\n{tail}")

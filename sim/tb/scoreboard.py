@@ -57,6 +57,8 @@ class GoldenFeed:
         What was declared lost.
     drops : Counter of DropReason
         What was not used.
+    names : dict of str to int
+        Symbol indexes that learn their locates from the directory message of a name.
     message_count : int
         Messages delivered, retracted ones among them.
     """
@@ -76,6 +78,7 @@ class GoldenFeed:
         self.index_of = {locate: index for index, locate in enumerate(locates)}
         self.expected: list[Expected] = []
         self.gaps: list[moldudp64.Gap] = []
+        self.names: dict[str, int] = {}
         self.message_count = 0
         self._drops: Counter[DropReason] = Counter()
         self._cut_through = cut_through
@@ -90,7 +93,8 @@ class GoldenFeed:
 
     def stale(self) -> list[StaleReason]:
         """Return the reason of each symbol index."""
-        return [self.book.stale.get(locate, StaleReason.NONE) for locate in self.index_of]
+        by_index = sorted(self.index_of, key=self.index_of.__getitem__)
+        return [self.book.stale.get(locate, StaleReason.NONE) for locate in by_index]
 
     def frame(self, line: int, data: bytes, ts_ns: int, refused: bool = False) -> None:
         """Take a frame, without FCS; ``refused`` when the MAC found it to be bad."""
@@ -147,6 +151,9 @@ class GoldenFeed:
         except parse.ParseError:
             self._drops[DropReason.UNKNOWN_MESSAGE] += 1
             return
+        if isinstance(message, parse.StockDirectory) and message.stock in self.names:
+            self.index_of[message.stock_locate] = self.names[message.stock]
+            self.book.clear(message.stock_locate)
         if not isinstance(message, ORDER_MESSAGES):
             return
         locate = message.stock_locate
