@@ -4,9 +4,14 @@ from amaranth.hdl import unsigned
 from amaranth.lib import data, enum
 
 from protocol import itch50
+from protocol.ring import RECORD_SIZE
 
 TIME = unsigned(64)
 """Card time in ns."""
+
+RECORD = unsigned(8 * RECORD_SIZE)
+"""A ring record, its first byte in bits 7:0; :func:`protocol.emit.amaranth_layout.view` gives its
+fields. The last word is left zero: the ring writer puts the sequence number there."""
 
 MESSAGE_SIZE_MAX = itch50.SIZE_MAX
 """Longest ITCH message, in bytes."""
