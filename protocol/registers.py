@@ -4,7 +4,7 @@ Registers are 64 bits wide at multiples of 8. Nothing on the hot path reads one.
 """
 
 from dataclasses import dataclass
-from enum import Enum, unique
+from enum import Enum, IntEnum, unique
 from itertools import combinations
 
 from protocol.layout import LayoutError, snake
@@ -15,7 +15,7 @@ IDENTITY = int.from_bytes(b"TICKWIRE", "little")
 
 VERSION_MAJOR = 1
 """A host refuses a card with another one."""
-VERSION_MINOR = 0
+VERSION_MINOR = 1
 
 WIDTH_BITS = 64
 STRIDE = 8
@@ -28,6 +28,61 @@ class Access(Enum):
     R = "r"
     W = "w"
     RW = "rw"
+
+
+@unique
+class RingName(IntEnum):
+    """The rings, as index of a doorbell."""
+
+    MARKET = 0
+    EXECUTION = 1
+    COMMAND = 2
+
+
+@unique
+class Capability(IntEnum):
+    """What a card may have beyond the rings and the feed; its bit in CAPABILITIES."""
+
+    ORDER_ENTRY = 0
+    """Commands become orders."""
+    HOLD = 1
+    """HOLD stops counters from going on."""
+    LATENCY = 2
+    """There are latency histograms."""
+    DOORBELL = 3
+    """Doorbells are heard; a card without polls often enough."""
+
+
+@unique
+class LatencyStage(IntEnum):
+    """What a latency histogram measures. Card time is taken when a cycle begins."""
+
+    PARSE = 0
+    """From a message's last byte at the MAC to its operation."""
+    BOOK = 1
+    """From a message's last byte at the MAC to its event: tick_to_event."""
+    RING = 2
+    """From a market record's time to its last word on the memory bus."""
+    ORDER = 3
+    """From a command that was taken to the first byte of its frame, or to its denial."""
+
+
+@unique
+class QueueName(IntEnum):
+    """The queues of the card that have a mark of the most they ever held."""
+
+    MARKET = 0
+    """Market records before their ring."""
+    EXECUTION = 1
+    """Execution records before their ring."""
+    COMMAND = 2
+    """Commands after their ring."""
+    OPERATION = 3
+    """Operations that wait for the events of those before them."""
+
+
+LATENCY_BUCKETS = 32
+"""Bucket 0 counts times of 0 ns, bucket n those from 2^(n-1) to 2^n - 1; the last all above."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +129,28 @@ CONTROL = Register("Control", 0x028, _RW, "Bit 0: the card runs.")
 KILL = Register("Kill", 0x030, _RW, "1: no order leaves. Set after reset.", 1)
 HEARTBEAT_TIMEOUT_NS = Register(
     "Heartbeat Timeout Ns", 0x038, _RW, "Longest silence of the host; then KILL is set. 0: never."
+)
+
+CLOCK_STEP = Register(
+    "Clock Step",
+    0x040,
+    _RW,
+    "What a cycle adds to card time, in 2^-32 ns; 0: the clock stands.",
+    None,
+)
+HOLD = Register(
+    "Hold",
+    0x048,
+    _RW,
+    "1: counters, marks and histogram sums read as they were when it was written. 0: as they are.",
+)
+CAPABILITIES = Register("Capabilities", 0x050, _R, "Bit n: the card has Capability n.", None)
+DOORBELL = Register(
+    "Doorbell",
+    0x060,
+    _W,
+    "By RingName. Any value: the host has moved its end of the ring; the card need not poll.",
+    count=len(RingName),
 )
 
 MARKET_BASE = Register("Market Base", 0x080, _RW, "Place of the market ring in host memory.")
@@ -128,9 +205,36 @@ COMMANDS_RECEIVED = Register("Commands Received", 0x248, _R, "Commands taken fro
 ORDERS_SENT = Register("Orders Sent", 0x250, _R, "Messages sent to the venue.")
 ANSWERS_RECEIVED = Register("Answers Received", 0x258, _R, "Messages received from the venue.")
 HELD_HIGH_WATER = Register("Held High Water", 0x260, _R, "Most packets held ahead of a gap.")
+QUEUE_HIGH_WATER = Register(
+    "Queue High Water", 0x280, _R, "Most ever held, by QueueName.", count=len(QueueName)
+)
 DROPS = Register("Drops", 0x300, _R, "Dropped, by DropReason.", count=len(DropReason))
 DENIALS = Register("Denials", 0x400, _R, "Orders denied, by DenyReason.", count=len(DenyReason))
 STALE_SYMBOLS = Register("Stale Symbols", 0x4F8, _R, "Symbols whose book is not known to be exact.")
+
+LATENCY_COUNT = Register(
+    "Latency Count", 0x800, _R, "Times measured, by LatencyStage.", count=len(LatencyStage)
+)
+LATENCY_SUM_NS = Register(
+    "Latency Sum Ns", 0x840, _R, "Their sum, by LatencyStage.", count=len(LatencyStage)
+)
+LATENCY_MIN_NS = Register(
+    "Latency Min Ns",
+    0x880,
+    _R,
+    "The shortest, by LatencyStage; means nothing while the count is 0.",
+    count=len(LatencyStage),
+)
+LATENCY_MAX_NS = Register(
+    "Latency Max Ns", 0x8C0, _R, "The longest, by LatencyStage.", count=len(LatencyStage)
+)
+LATENCY_BUCKET = Register(
+    "Latency Bucket",
+    0x1000,
+    _R,
+    "Times in bucket b of stage s at i = 32 s + b. Not held: they go on counting.",
+    count=len(LatencyStage) * LATENCY_BUCKETS,
+)
 
 SYMBOL_STOCK = Register(
     "Symbol Stock",

@@ -173,6 +173,10 @@ SECTIONS: Mapping[str, Callable[[], str]] = {
     "drop reasons": lambda: codes(reasons.DropReason),
     "stale reasons": lambda: codes(reasons.StaleReason),
     "deny reasons": lambda: codes(reasons.DenyReason),
+    "capabilities": lambda: codes(register_map.Capability),
+    "ring names": lambda: codes(register_map.RingName),
+    "latency stages": lambda: codes(register_map.LatencyStage),
+    "queue names": lambda: codes(register_map.QueueName),
 }
 """What a document may ask for."""
 

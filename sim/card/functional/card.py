@@ -15,6 +15,9 @@ from sw.card import read
 from sw.ring import RingReader, RingWriter
 
 
+_CAPABILITIES = 1 << registers.Capability.ORDER_ENTRY | 1 << registers.Capability.HOLD
+
+
 @unique
 class Port(IntEnum):
     """The card's Ethernet ports."""
@@ -29,7 +32,8 @@ class FunctionalCard:
 
     To the host it is registers and memory (:class:`sw.card.Card`). The wire side is
     :meth:`receive`, :meth:`advance` and the ``transmit`` callable. Nothing runs before the host has
-    written the rings and set the control register.
+    written the rings and set the control register. There are no latencies to be measured, no queues
+    and no doorbells: what registers say of these reads 0.
 
     Parameters
     ----------
@@ -76,6 +80,8 @@ class FunctionalCard:
         self._values = {r.address(): r.init or 0 for r in registers.REGISTERS if r.count == 1}
         self._values[registers.SYMBOL_COUNT.address()] = self._symbol_count
         self._values[registers.ORDER_COUNT.address()] = self._order_count
+        self._values[registers.CAPABILITIES.address()] = _CAPABILITIES
+        self._held: dict[int, int] = {}
         self._frames = [0, 0]
         self._commands_taken = 0
         self._last_heartbeat_ns = 0
@@ -95,6 +101,8 @@ class FunctionalCard:
 
     def read(self, address: int) -> int:
         """Return a register's 64 bits; 0 where there is none."""
+        if address in self._held:
+            return self._held[address]
         counter = self._counters.get(address)
         return counter() if counter is not None else self._values.get(address, 0)
 
@@ -103,8 +111,11 @@ class FunctionalCard:
         register = registers.find(address)
         if register is None or register.access is registers.Access.R:
             return
-        self._values[address] = value & 0xFFFF_FFFF_FFFF_FFFF
-        if address == registers.CONTROL.address() and value & 1 and not self._running:
+        if register.access is not registers.Access.W:
+            self._values[address] = value & 0xFFFF_FFFF_FFFF_FFFF
+        if address == registers.HOLD.address():
+            self._held = self._counters_now() if value & 1 else {}
+        elif address == registers.CONTROL.address() and value & 1 and not self._running:
             self._start()
         elif address == registers.CONTROL.address() and not value & 1:
             self.close()
@@ -112,6 +123,14 @@ class FunctionalCard:
             self._orders.killed = bool(value)
         elif self._running and address == registers.ORDER_SESSION.address():
             self._orders.connection = self._handed_over() if value else None
+
+    def _counters_now(self) -> dict[int, int]:
+        """Return what HOLD keeps: every counter and mark, and nothing that the host writes."""
+        return {
+            address: counter()
+            for address, counter in self._counters.items()
+            if address >= registers.FRAMES_RECEIVED.address()
+        }
 
     def _get(self, register: Register, index: int = 0) -> int:
         return self._values.get(register.address(index), 0)
