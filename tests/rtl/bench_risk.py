@@ -5,178 +5,20 @@ import random
 from collections import Counter, deque
 
 import cocotb
-from amaranth.hdl import Shape
-from amaranth.lib import data
 from cocotb.clock import Clock
 from cocotb.triggers import FallingEdge
 
-from hw.rtl.risk import (
-    DECISION,
-    EVENT,
-    SET_ACCOUNT,
-    SET_DESK,
-    SET_KILL,
-    SET_MARKET,
-    SET_SYMBOL,
-    STATE,
-    AccountKind,
-    EventKind,
-    Gate,
-)
+from hw.rtl.risk import EventKind, Gate
 from kernels.exposure import Rate
 from kernels.risk import LevelLimits, Limits, Market
 from protocol.reasons import DenyReason
 from protocol.risk import RiskLevel
-from sim.golden import risk as golden
 from sim.tb import orders_flow as flow
+from sim.tb.gate import DECISION_FIELDS, LAYOUTS, STATE_FIELDS, pack, state_of, told, unpack
 
 EVENTS = int(os.environ["EVENTS"])
 SEED = int(os.environ["SEED"])
 HEARTBEAT_CYCLES_MAX = int(os.environ["HEARTBEAT_CYCLES_MAX"])
-COMPARED_EVERY = 10
-ACCOUNT_KINDS = {
-    RiskLevel.TRADER: AccountKind.TRADER.value,
-    RiskLevel.DESK: AccountKind.DESK.value,
-    RiskLevel.FIRM: AccountKind.FIRM.value,
-}
-
-
-def scalars(layout, offset=0, prefix=""):
-    """Return place, width and sign of each scalar of a layout, by name."""
-    found = {}
-    for name, field in layout:
-        if isinstance(field.shape, data.StructLayout):
-            found |= scalars(field.shape, offset + field.offset, f"{prefix}{name}.")
-        else:
-            shape = Shape.cast(field.shape)
-            found[f"{prefix}{name}"] = (offset + field.offset, shape.width, shape.signed)
-    return found
-
-
-LAYOUTS = {
-    "i": scalars(EVENT),
-    "i_symbol": scalars(SET_SYMBOL),
-    "i_market": scalars(SET_MARKET),
-    "i_account": scalars(SET_ACCOUNT),
-    "i_kill": scalars(SET_KILL),
-    "i_desk": scalars(SET_DESK),
-}
-DECISION_FIELDS = scalars(DECISION)
-STATE_FIELDS = scalars(STATE)
-
-
-def pack(fields, values):
-    assert values.keys() <= fields.keys(), values.keys() - fields.keys()
-    word = 0
-    for name, value in values.items():
-        offset, width, _ = fields[name]
-        word |= (int(value) & (1 << width) - 1) << offset
-    return word
-
-
-def unpack(fields, word):
-    values = {}
-    for name, (offset, width, signed) in fields.items():
-        value = word >> offset & (1 << width) - 1
-        values[name] = value - (1 << width) if signed and value >> width - 1 else value
-    return values
-
-
-def told(step):
-    """Return the stream of a step, and what it says there."""
-    match step:
-        case flow.Decide():
-            return "i", {
-                "kind": EventKind.ORDER.value,
-                "symbol_index": step.symbol,
-                "trader": step.trader,
-                "buys": step.buys,
-                "qty": step.order_qty,
-                "price": step.price,
-                "orig_qty": step.orig_qty,
-                "orig_price": step.orig_price,
-                "session": step.session,
-                "is_open": step.is_open,
-                "slot": step.slot,
-                "now_ns": step.now_ns,
-            }
-        case flow.Execute():
-            return "i", {
-                "kind": EventKind.EXECUTE.value,
-                "symbol_index": step.symbol,
-                "trader": step.trader,
-                "buys": step.buys,
-                "qty": step.last_qty,
-                "price": step.price,
-                "last_price": step.last_price,
-                "ends": step.ends,
-            }
-        case flow.Release():
-            return "i", {
-                "kind": EventKind.RELEASE.value,
-                "symbol_index": step.symbol,
-                "trader": step.trader,
-                "buys": step.buys,
-                "qty": step.qty,
-                "price": step.price,
-                "money": step.money,
-                "ends": step.ends,
-            }
-        case flow.Message():
-            return "i", {
-                "kind": EventKind.MESSAGE.value,
-                "trader": step.trader,
-                "now_ns": step.now_ns,
-            }
-        case flow.SetLimits():
-            limits = {f"limits.{name}": value for name, value in step.limits._asdict().items()}
-            return "i_symbol", {"symbol_index": step.symbol, **limits}
-        case flow.SetMarket():
-            market = {f"market.{name}": value for name, value in step.market._asdict().items()}
-            return "i_market", {"symbol_index": step.symbol, **market}
-        case flow.SetLevel():
-            return "i_account", {
-                "kind": ACCOUNT_KINDS[step.level],
-                "index": step.level_index,
-                "limits.gross_max": step.limits.gross_max,
-                "limits.net_max": step.limits.net_max,
-                "limits.interval_ns": step.rate.interval_ns,
-                "limits.burst_ns": step.rate.burst_ns,
-            }
-        case flow.Kill():
-            return "i_kill", {
-                "kind": ACCOUNT_KINDS[step.level],
-                "index": step.level_index,
-                "on": step.on,
-            }
-    raise AssertionError(step)
-
-
-def state_of(model, step):
-    """Return what the golden model knows of all that an order named, but its message rates."""
-    side = golden.Side.BUY if step.buys else golden.Side.SELL
-    own, newest = model.own(step.symbol, side), model.newest(step.symbol, side)
-    known = {
-        "position": model.position(step.symbol),
-        "side.open_qty": model.open_qty(step.symbol, side),
-        "side.orders": own.front + own.behind,
-        "side.best_orders": own.front,
-        "side.best_price": own.front_price or 0,
-        "side.behind_price": own.behind_price or 0,
-        "side.newest.trader": newest.trader if newest else 0,
-        "side.newest.order_qty": newest.qty if newest else 0,
-        "side.newest.price": newest.price if newest else 0,
-        "side.newest.at_ns": newest.at_ns if newest else 0,
-    }
-    for level, index in model._levels(step.trader):
-        money = model.money(level, index)
-        name = level.name.lower()
-        known[f"{name}.net"] = money.net
-        known[f"{name}.gross"] = money.gross
-        known[f"{name}.open_money"] = money.open_buy if step.buys else money.open_sell
-    return known
-
-
 class Bench:
     """Drives at falling edges; checks each decision and the cycle that it comes in."""
 
@@ -268,6 +110,11 @@ class Bench:
             }
             self.compared += 1
 
+    async def kill(self, level, on):
+        """Set a kill switch when no order is on its way that it would count for."""
+        await self.drain()
+        await self.do(flow.Kill(level, 0, on))
+
     async def drain(self):
         for _ in range(Gate.LATENCY + 1):
             await self.tick()
@@ -288,20 +135,19 @@ async def gate_agrees_with_the_golden_model_for_a_long_day(dut):
     await bench.open()
     rng = random.Random(SEED)
     day = flow.Flow(SEED)
-    decided = 0
     for step in day.steps(EVENTS):
         state = rates = None
         if isinstance(step, flow.Decide):
-            decided += 1
-            is_known = step.symbol < flow.SYMBOL_COUNT and step.trader < len(flow.DESKS)
             # Only here: of an answer's steps the golden model has done all before the first.
-            if is_known and decided % COMPARED_EVERY == 0:
+            if step.reason is DenyReason.NONE:
                 state = state_of(day.gate, step)
                 rates = {
                     level.name.lower(): day.gate.bucket_ns(level, index, step.now_ns)
                     for level, index in day.gate._levels(step.trader)
                 }
-        if rng.random() < 0.05:
+        if isinstance(step, flow.Kill):
+            await bench.drain()  # It counts for orders in the pipeline, too.
+        elif rng.random() < 0.05:
             await bench.tick()
         await bench.do(step, state, rates)
     await bench.drain()
@@ -336,7 +182,7 @@ async def set_up(bench):
     for level in RiskLevel:
         money, rate = LevelLimits(10**12, 10**12), Rate(1, 1_000_000)
         await bench.do(flow.SetLevel(level, 0, money, rate))
-        await bench.do(flow.Kill(level, 0, False))
+        await bench.kill(level, False)
 
 
 async def asks(bench, reason, **changed):
@@ -362,7 +208,7 @@ async def gate_is_closed_after_reset(dut):
     await bench.open()
     for level in (RiskLevel.FIRM, RiskLevel.DESK, RiskLevel.TRADER):
         await asks(bench, DenyReason.KILL_SWITCH)
-        await bench.do(flow.Kill(level, 0, False))
+        await bench.kill(level, False)
     await asks(bench, DenyReason.UNKNOWN_SYMBOL)
     await bench.drain()
 
@@ -375,15 +221,16 @@ async def lost_heartbeat_closes_the_gate_until_the_host_releases_it(dut):
     await asks(bench, DenyReason.NONE)
     bench.heartbeats = False
     await bench.beat()
-    for _ in range(HEARTBEAT_CYCLES_MAX):
+    # The switch is looked at a cycle before the decision.
+    for _ in range(HEARTBEAT_CYCLES_MAX - (Gate.LATENCY - 1)):
         await asks(bench, DenyReason.NONE)
     await asks(bench, DenyReason.KILL_SWITCH)
     # While it stays away nothing releases the switch, nor does the next one alone.
-    await bench.do(flow.Kill(RiskLevel.FIRM, 0, False))
+    await bench.kill(RiskLevel.FIRM, False)
     await asks(bench, DenyReason.KILL_SWITCH)
     await bench.beat()
     await asks(bench, DenyReason.KILL_SWITCH)
-    await bench.do(flow.Kill(RiskLevel.FIRM, 0, False))
+    await bench.kill(RiskLevel.FIRM, False)
     await asks(bench, DenyReason.NONE)
     await bench.drain()
 
@@ -404,13 +251,40 @@ async def each_order_sees_the_one_of_the_cycle_before(dut):
     await asks(bench, DenyReason.POSITION_EXCEEDS_LIMIT)
     await bench.do(flow.SetLimits(0, limits._replace(position_max=70, qty_max=9)))
     await asks(bench, DenyReason.QUANTITY_EXCEEDS_MAXIMUM)
-    await bench.do(flow.Kill(RiskLevel.DESK, 0, True))
+    await bench.kill(RiskLevel.DESK, True)
     await asks(bench, DenyReason.KILL_SWITCH)
-    await bench.do(flow.Kill(RiskLevel.DESK, 0, False))
+    await bench.kill(RiskLevel.DESK, False)
     await asks(bench, DenyReason.UNKNOWN_SYMBOL, symbol=8)
     await asks(bench, DenyReason.KILL_SWITCH, trader=8)
     await bench.do(flow.Execute(0, 0, True, flow.MID, flow.MID, 60, False))
     await bench.do(flow.SetLimits(0, limits))
     await asks(bench, DenyReason.POSITION_EXCEEDS_LIMIT)
     await asks(bench, DenyReason.NONE, buys=False, price=flow.MID + flow.TICK)
+    await bench.drain()
+
+
+@cocotb.test()
+async def kill_switch_counts_for_orders_in_the_pipeline(dut):
+    bench = await begin(dut)
+    await bench.open()
+    await set_up(bench)
+    in_time = 3
+    caught = Gate.LATENCY - 2  # Decided later than in the cycle after the switch is set.
+    for level in RiskLevel:
+        for _ in range(in_time):
+            await asks(bench, DenyReason.NONE)
+        for _ in range(caught):
+            await asks(bench, DenyReason.KILL_SWITCH)
+        await bench.do(flow.Kill(level, 0, True))
+        for _ in range(in_time):
+            await asks(bench, DenyReason.KILL_SWITCH)
+        # Nothing that it caught was counted.
+        await bench.kill(level, False)
+        used = 10 * in_time
+        await bench.do(flow.SetLimits(0, LIMITS._replace(position_max=used + 9)))
+        await asks(bench, DenyReason.POSITION_EXCEEDS_LIMIT)
+        await bench.do(flow.SetLimits(0, LIMITS._replace(position_max=used + 10)))
+        await asks(bench, DenyReason.NONE)
+        await bench.do(flow.Release(0, 0, True, flow.MID, used + 10, 0, False))
+        await bench.do(flow.SetLimits(0, LIMITS))
     await bench.drain()

@@ -11,7 +11,7 @@ from sim.tb.runner import run
 FOLDER = Path(__file__).parent
 SEED = int(os.environ.get("TICKWIRE_SEED", "20200130"))
 COUNT = int(os.environ.get("TICKWIRE_GATE_EVENTS", "20000"))
-BENCH_TESTS = 4
+BENCH_TESTS = 5
 HEARTBEAT_CYCLES_MAX = 40
 
 
