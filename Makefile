@@ -16,7 +16,7 @@ demo: $(STAMP)
 	@echo "The report with its plots: build/demo/report.html"
 
 test: $(STAMP) lint
-	$(BIN)/python -m pytest --cov --cov-report=term
+	$(BIN)/python -m pytest -n auto --dist worksteal --cov --cov-report=term
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

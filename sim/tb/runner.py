@@ -4,6 +4,7 @@ A build is kept under ``build/rtl`` by a hash of the Verilog and the tool, so th
 and an unchanged design is not built again.
 """
 
+import fcntl
 import hashlib
 import os
 import shutil
@@ -67,29 +68,39 @@ def run(
         text = to_verilog(component, ports, name)
         digest = hashlib.sha256(f"{text}\n{_KEY}".encode()).hexdigest()
         place = BUILD / f"{name}-{digest[:16]}"
-        place.mkdir(parents=True, exist_ok=True)
-        source = place / f"{name}.v"
-        source.write_text(text)
-        _share(_RUNTIME, place)
+        runs = place / f"run-{os.getpid()}"
+        runs.mkdir(parents=True, exist_ok=True)
         runner = get_runner("verilator")
-        runner.build(
-            sources=[source],
-            hdl_toplevel=name,
-            build_dir=place,
-            build_args=list(ARGUMENTS),
-            timescale=("1ns", "1ps"),
-            log_file=place / "build.log",
-        )
-        _share(place, _RUNTIME)
+        with _alone(place):
+            source = place / f"{name}.v"
+            source.write_text(text)
+            _share(_RUNTIME, place)
+            runner.build(
+                sources=[source],
+                hdl_toplevel=name,
+                build_dir=place,
+                build_args=list(ARGUMENTS),
+                timescale=("1ns", "1ps"),
+                log_file=place / "build.log",
+            )
+            _share(place, _RUNTIME)
         results = runner.test(
             hdl_toplevel=name,
             test_module=benches,
             build_dir=place,
-            test_dir=place,
+            test_dir=runs,
             extra_env={"COCOTB_LOG_LEVEL": "WARNING", **(environment or {})},
-            log_file=(log := place / f"{benches[0]}.log"),
+            log_file=(log := runs / f"{benches[0]}.log"),
         )
     return _outcome(Path(results), log)
+
+
+@contextmanager
+def _alone(place: Path) -> Iterator[None]:
+    """Keep other processes from building the same design at the same time."""
+    with (place / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _share(source: Path, target: Path) -> None:

@@ -14,7 +14,6 @@ from sim.card.functional.wire import Wire
 from sw.card import read
 from sw.ring import RingReader, RingWriter
 
-
 _CAPABILITIES = 1 << registers.Capability.ORDER_ENTRY | 1 << registers.Capability.HOLD
 
 
