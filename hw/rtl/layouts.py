@@ -139,6 +139,7 @@ OPERATION = data.StructLayout(
         "match_number": 64,
         "stock": 64,
         "code": 8,
+        "market_code": 8,
         "ts_first": TIME,
         "ts_last": TIME,
     }
@@ -146,7 +147,8 @@ OPERATION = data.StructLayout(
 """A message as the book and the ring writer want it; fields that it does not have are zero.
 
 ``stock`` has the first character in bits 7:0. ``code`` is the event code, trading state, halt
-action or Reg SHO action. ``shares`` of a cross stays at its largest value where the message's 64
-bits do not fit. ``bad_side`` is set when a side is neither buy nor sell. A notice has its numbers
-in ``sequence`` and ``new_reference``, the one after the last.
+action or Reg SHO action, ``market_code`` the market of a halt action. ``shares`` of a cross stays
+at its largest value where the message's 64 bits do not fit. ``bad_side`` is set when a side is
+neither buy nor sell. A notice has its numbers in ``sequence`` and ``new_reference``, the one after
+the last.
 """

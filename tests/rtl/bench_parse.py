@@ -153,6 +153,7 @@ def operation_of(data):
     found["printable"] = int(first("printable") == "Y")
     codes = ("event_code", "trading_state", "operational_halt_action", "reg_sho_action")
     found["code"] = ord(first(*codes) or "\0")
+    found["market_code"] = ord(first("market_code") or "\0")
     return found
 
 

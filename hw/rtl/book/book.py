@@ -76,6 +76,13 @@ class Book(wiring.Component):
     name_stb, name_index, name_valid, name_stock : ``In``
         Sets the name by which a symbol index learns its locate, the first character in bits 7:0,
         or takes it away. No two indexes may have one name. None has one after reset.
+    known, symbol_index : ``Out``
+        With an operation, also one that is not about an order: its symbol, if it is configured and
+        not under repair.
+    taken_stb : ``Out(1)``
+        The operation or notice in this cycle is carried out.
+    done_stb : ``Out(1)``
+        One that was taken is done, the oldest first; its event, if it has one, is in this cycle.
     unknown_symbol_stb : ``Out(1)``
         High a cycle after an operation that concerns a book but is of no configured symbol.
     overflow_stb : ``Out(1)``
@@ -125,6 +132,10 @@ class Book(wiring.Component):
                     for name, member in self.locates.signature.members.items()
                     if name.startswith(("locate", "name"))
                 },
+                "known": Out(1),
+                "symbol_index": Out(range(symbol_count)),
+                "taken_stb": Out(1),
+                "done_stb": Out(1),
                 "unknown_symbol_stb": Out(1),
                 "overflow_stb": Out(1),
                 "stale": Out(data.ArrayLayout(REASON_BITS, symbol_count)),
@@ -355,6 +366,7 @@ class Book(wiring.Component):
                 ]
             m.d.comb += addresses.eq(hashed)
 
+        m.d.comb += [self.known.eq(locates.known), self.symbol_index.eq(locates.index)]
         m.d.sync += self.unknown_symbol_stb.eq(concerned & locates.unknown)
         # What comes too early is lost. A symbol that is not known yet may become known.
         tells = arriving.is_request | arriving.is_retract | arriving.is_gap
@@ -387,6 +399,7 @@ class Book(wiring.Component):
             first.eq(Mux(waiting, read.data.as_value(), arriving.as_value())),
         ]
         m.d.sync += self.overflow_stb.eq(offered & full)
+        m.d.comb += self.taken_stb.eq(arriving_valid & ~(offered & full))
         with m.If(put):
             m.d.sync += write.addr.eq(write.addr + 1)
         with m.If(taken):
@@ -430,6 +443,8 @@ class Book(wiring.Component):
                     | (~background.purge & note.is_commit & (quote.changed | quote.overflow))
                 )
             ),
+            # What repairs and refills have done has no kind.
+            self.done_stb.eq(tells & (note.trace.kind != OperationKind.NONE)),
             out.symbol_index.eq(note.symbol_index),
             out.bid.eq(quote.bid),
             out.ask.eq(quote.ask),

@@ -41,6 +41,7 @@ _SOURCES = {
     "match_number": ("match_number",),
     "stock": ("stock",),
     "code": ("event_code", "trading_state", "operational_halt_action", "reg_sho_action"),
+    "market_code": ("market_code",),
 }
 """Names that a field of an operation has in the messages; a message has one of them at most."""
 
