@@ -23,7 +23,7 @@ from sim.tb.prove import BUILD, Kind, ProofError, prove
 PARAMS = BusParams(word_bits=8, word_count=2, address_bits=8)
 SLOTS = 2
 DEPTH = 15
-WARM_UP = 16
+WARM_UP = 22
 DEPTH_WARM = WARM_UP + 15
 WORDS = PARAMS.word_count * (SLOTS + 1)  # The control line is the first.
 
@@ -57,7 +57,7 @@ class Queue:
 class OneRing(Elaboratable):
     """A record of a free number is followed from the writer's input to the reader's output.
 
-    For ``warm_up`` cycles nothing waits, and one record goes through: then all is free.
+    For ``warm_up`` cycles nothing waits, and every slot is used once: then all is free.
     """
 
     def __init__(self, writer_class=RingWriter, reader_class=RingReader, warm_up=0, took_max=None):
@@ -179,7 +179,7 @@ class OneRing(Elaboratable):
         cycle = Signal(range(self.warm_up + 1))
         with m.If(cycle != self.warm_up):
             m.d.sync += cycle.eq(cycle + 1)
-            m.d.comb += Assume(free["put"] == (put_count == 0))
+            m.d.comb += Assume(free["put"] == (put_count < SLOTS))
             m.d.comb += [
                 Assume(free[name])
                 for name in ("take_ready", "write_now", "read_now", "write_ok", "read_ok")

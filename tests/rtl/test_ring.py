@@ -6,9 +6,11 @@ from pathlib import Path
 import pytest
 
 from hw.rtl.ring.bus import BusArbiter, BusParams
+from hw.rtl.ring.credit import ANSWERS_RESERVED, Credit
 from hw.rtl.ring.reader import RingReader
 from hw.rtl.ring.rings import PARAMS, Rings
 from hw.rtl.ring.writer import RingWriter
+from sim.card.functional import order as functional_order
 from sim.tb.plain import Plain
 from sim.tb.runner import run
 
@@ -72,3 +74,19 @@ def test_rings_speak_the_protocol_of_the_host():
         "POLL_CYCLES": str(POLL_CYCLES),
     }
     assert run(top, top.ports, "rings", "bench_ring", FOLDER, environment) == BENCH_TESTS
+
+
+def test_credit_is_refused_bad_arguments():
+    with pytest.raises(ValueError) as refused:
+        Credit(0, 16)
+    assert str(refused.value) == "orders_max must be 1 to 65535, not 0"
+    with pytest.raises(TypeError) as refused:
+        Credit(16, None)
+    assert str(refused.value) == "queued_max must be an integer, not None"
+
+
+def test_credit_reserves_the_slots_of_the_functional_card():
+    assert ANSWERS_RESERVED == functional_order.ANSWERS_RESERVED
+    top = Plain(Credit(orders_max=64, queued_max=16))
+    environment = {"SEED": str(SEED)}
+    assert run(top, top.ports, "credit", "bench_credit", FOLDER, environment) == 2
