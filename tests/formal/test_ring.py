@@ -28,6 +28,11 @@ DEPTH_WARM = WARM_UP + 15
 WORDS = PARAMS.word_count * (SLOTS + 1)  # The control line is the first.
 
 
+def between(tail, head):
+    """Return how many records the head is ahead: very many where it is behind."""
+    return (head - tail)[: PARAMS.word_bits]
+
+
 class Queue:
     """What was taken and is not yet done, oldest first, as many as ``depth``."""
 
@@ -167,9 +172,9 @@ class OneRing(Elaboratable):
             Assert(~took | (out[1] == took_count + 1)),
             Assert(~took | (took_count != number) | (out[0] == content)),
             # The indices keep their order: head - slots <= tail <= head.
-            Assert(writer.head - writer.tail <= SLOTS),
-            Assert(writer.head - reader.tail <= SLOTS),
-            Assert(reader.tail - writer.tail <= SLOTS),
+            Assert(between(writer.tail, writer.head) <= SLOTS),
+            Assert(between(reader.tail, writer.head) <= SLOTS),
+            Assert(between(writer.tail, reader.tail) <= SLOTS),
             Assert(writer.free <= SLOTS),
             # No word outside of the slots is written.
             Assert(~beat.valid | (beat.payload.address >= PARAMS.record_size)),
@@ -215,8 +220,9 @@ class AnyHost(Elaboratable):
         m.d.comb += [
             Assume(~ResetSignal()),
             Assume(~writer.o_write.done_stb | (unfinished != 0)),
-            Assert(writer.head - writer.tail <= SLOTS),
-            Assert(writer.free == SLOTS - (writer.head - writer.tail)),
+            Assert(writer._left <= PARAMS.word_count),
+            Assert(between(writer.tail, writer.head) <= SLOTS),
+            Assert((writer.free == 0) | (writer.free == SLOTS - between(writer.tail, writer.head))),
             # Only the slot of the record that was claimed last is written, its number at the end.
             Assert(~beat.valid | (beat.payload.address[1:] == first // 2 + head_slot)),
             Assert(~beat.valid | (beat.payload.address[0] == beat.payload.last)),

@@ -83,6 +83,7 @@ class RingWriter(wiring.Component):
         self.slots_max = slots_max
         self.poll_cycles = poll_cycles
         self.outstanding = outstanding
+        self._left = Signal(range(params.word_count + 1))  # Words of the record under way.
         super().__init__(
             {
                 "enable": In(1),
@@ -123,7 +124,7 @@ class RingWriter(wiring.Component):
         address = Signal(params.address_bits, reset_less=True)
         place = Signal(params.address_bits, reset_less=True)
         room = Signal()
-        left = Signal(range(params.word_count + 1))
+        left = self._left
         pending = Signal(range(self.outstanding + 1))
         slot = self.head[: len(in_use)] & (self.slots - 1)[: len(in_use)]
         beat = self.o_write.beat
