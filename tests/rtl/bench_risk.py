@@ -19,6 +19,8 @@ from sim.tb.gate import DECISION_FIELDS, LAYOUTS, STATE_FIELDS, pack, state_of, 
 EVENTS = int(os.environ["EVENTS"])
 SEED = int(os.environ["SEED"])
 HEARTBEAT_CYCLES_MAX = int(os.environ["HEARTBEAT_CYCLES_MAX"])
+
+
 class Bench:
     """Drives at falling edges; checks each decision and the cycle that it comes in."""
 
