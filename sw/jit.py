@@ -1,7 +1,7 @@
 """Functions compiled by Numba, and called by address.
 
-What is compiled is kept in the user's cache, in a folder named after the text of all kernels and
-host modules: Numba itself does not notice when a function in another file has changed.
+What is compiled is kept in the user's cache, in a folder named after the text of all modules that
+compile something: Numba itself does not notice when a function in another file has changed.
 
 A kernel can be called by a compiled function as it stands. With ``NUMBA_DISABLE_JIT`` everything
 here is plain Python.
@@ -30,7 +30,8 @@ IS_OFF = bool(numba.config.DISABLE_JIT)  # type: ignore[attr-defined]
 
 def _cache_folder() -> Path:
     """Return the folder for what is compiled of the sources as they are now."""
-    sources = sorted([*(_ROOT / "kernels").glob("*.py"), *(_ROOT / "sw").rglob("*.py")])
+    folders = (_ROOT / "kernels", _ROOT / "sw", _ROOT / "sim" / "venue")
+    sources = sorted(path for folder in folders for path in folder.rglob("*.py"))
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(base, "tickwire", digest[:16])

@@ -189,8 +189,7 @@ class _Flow:
         # Mean rate is the rate without excitation, divided by the share of arrivals it makes up.
         self.rate_hz = rate_hz * len(symbols) * (1 - _EXCITATION)
         self.excited_hz = 0.0
-        self.match_numbers = count(1)
-        self.engine = MatchingEngine(self.match_numbers)
+        self.engine = MatchingEngine()
         self.refs = count(1)
         self.common_walk = 0.0
         self.symbols = [self._symbol(locate, name) for locate, name in enumerate(symbols, 1)]
@@ -331,7 +330,7 @@ class _Flow:
 
     def _trade_hidden(self, symbol: _Symbol) -> list[bytes]:
         price = sum(symbol.best()) // 2
-        head, number = self._head(b"P", symbol), next(self.match_numbers)
+        head, number = self._head(b"P", symbol), self.engine.next_match_number()
         return [_TRADE(*head, 0, b"B", self._size(), symbol.stock, price, number)]
 
     def _reduce(self, symbol: _Symbol) -> list[bytes]:

@@ -1,230 +1,178 @@
 """A price-time priority matching engine with the order entry rules of OUCH 5.0.
 
-Prices are integers of 1e-4 USD, quantities are shares. An order id is the venue's own and stays
-unique for the day; which participant it belongs to is the business of whoever calls.
+This is how Python speaks to it: one request a call, or an array of them. The rules themselves are
+jitted and stand in :mod:`sim.venue.rules`; the table there names the source of each.
 """
 
-from bisect import bisect_left, insort
-from collections import OrderedDict
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from enum import IntEnum, StrEnum, unique
-from itertools import count, islice
-from typing import NamedTuple
+from collections.abc import Iterator
+from itertools import islice
+from struct import Struct
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from protocol.orders import Side, TimeInForce
-from protocol.ouch50 import PRICE_MAX, QUANTITY_MAX
+from protocol.ouch50 import PRICE_MAX
+from sim.venue.core import Memory
+from sim.venue.cross import Auction, auction
+from sim.venue.events import (
+    MARKET,
+    Accepted,
+    Canceled,
+    CancelReason,
+    Cross,
+    Event,
+    Executed,
+    Level,
+    Modified,
+    NewOrder,
+    Order,
+    Record,
+    Rejected,
+    RejectReason,
+    Replaced,
+    Restated,
+    SelfMatch,
+    SelfMatched,
+    events_of,
+    opposite,
+    records,
+)
+from sim.venue.records import (
+    BUYS,
+    CONTINUOUS,
+    HIDDEN,
+    INHERIT,
+    LOCATES,
+    NONE,
+    POST_ONLY,
+    REQUEST,
+    SELLS,
+    SESSIONS,
+    Op,
+    State,
+)
+
+__all__ = [
+    "MARKET",
+    "Accepted",
+    "BookSide",
+    "CancelReason",
+    "Canceled",
+    "Cross",
+    "Event",
+    "Executed",
+    "Level",
+    "MatchingEngine",
+    "Modified",
+    "NewOrder",
+    "Order",
+    "Record",
+    "RejectReason",
+    "Rejected",
+    "Replaced",
+    "Restated",
+    "SelfMatch",
+    "SelfMatched",
+    "State",
+    "opposite",
+    "request",
+]
+
+_REQUEST = Struct("=15q")
+_FAR = 0x7FFF_FFFE
+"""Beyond every price and quantity, and no market order."""
+
+_CROSS_TYPES = {Cross.OPENING: "O", Cross.CLOSING: "C", Cross.NONE: "H"}
+
+if _REQUEST.size != REQUEST.itemsize:
+    raise TypeError(f"a request has {REQUEST.itemsize} bytes, not {_REQUEST.size}")
 
 
-def opposite(side: Side) -> Side:
-    """Return the side that an order of this side trades with."""
-    return Side.SELL if side is Side.BUY else Side.BUY
+def request(
+    op: Op,
+    order_id: int = 0,
+    *,
+    orig_id: int = 0,
+    qty: int = 0,
+    price: int = 0,
+    locate: int = 0,
+    min_qty: int = 0,
+    max_floor: int = 0,
+    participant: int = 0,
+    side: int = 0,
+    time_in_force: int = 0,
+    self_match: int = 0,
+    flags: int = 0,
+    session: int = 0,
+    value: int = 0,
+) -> bytes:
+    """Return a request as the engine reads it."""
+    if not 0 <= locate < LOCATES:
+        raise ValueError(f"locate must be 0 to {LOCATES - 1}, not {locate}")
+    return _REQUEST.pack(
+        *(op, order_id, orig_id, locate, side, _clipped(qty), _clipped(price), time_in_force),
+        *(flags, _clipped(min_qty), _clipped(max_floor), participant, self_match, session, value),
+    )
 
 
-@unique
-class CancelReason(StrEnum):
-    """Why shares left the book without trading. [OUCH 5.0: Appendix C]"""
-
-    USER = "U"
-    IOC = "I"
-    SELF_MATCH = "Q"
-
-
-@unique
-class RejectReason(IntEnum):
-    """Why an order was not accepted. [OUCH 5.0: Appendix D]"""
-
-    INVALID_QUANTITY = 0x13
-    INVALID_PRICE = 0x1D
-
-
-@dataclass(frozen=True, slots=True)
-class NewOrder:
-    """A request to enter a limit order."""
-
-    order_id: int
-    locate: int
-    side: Side
-    order_qty: int
-    price: int
-    time_in_force: TimeInForce = TimeInForce.DAY
-
-
-@dataclass(slots=True, eq=False)
-class Order:
-    """A live order. ``cum_qty`` counts the executions of its whole chain of replaces."""
-
-    order_id: int
-    locate: int
-    side: Side
-    price: int
-    leaves_qty: int
-    cum_qty: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Accepted:
-    """The order is live; executions and cancels follow as events of their own."""
-
-    order_id: int
-    locate: int
-    side: Side
-    order_qty: int
-    price: int
-    time_in_force: TimeInForce
-
-
-@dataclass(frozen=True, slots=True)
-class Executed:
-    """One side of an execution. Both sides carry the same match number."""
-
-    order_id: int
-    counterparty_id: int
-    last_qty: int
-    last_price: int
-    match_number: int
-    is_maker: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Canceled:
-    """``canceled_qty`` shares left the order. It lives on when it has others."""
-
-    order_id: int
-    canceled_qty: int
-    reason: CancelReason
-
-
-@dataclass(frozen=True, slots=True)
-class Replaced:
-    """``order_id`` took the place of ``orig_order_id`` with ``leaves_qty`` open shares."""
-
-    order_id: int
-    orig_order_id: int
-    locate: int
-    side: Side
-    leaves_qty: int
-    price: int
-    time_in_force: TimeInForce
-
-
-@dataclass(frozen=True, slots=True)
-class Rejected:
-    """The order was not accepted and left no trace."""
-
-    order_id: int
-    reason: RejectReason
-
-
-Event = Accepted | Executed | Canceled | Replaced | Rejected
-
-
-class Level(NamedTuple):
-    """One price of one side: its shares and how many orders hold them."""
-
-    price: int
-    qty: int
-    order_count: int
-
-
-class BookSide:
-    """The orders of one side of one symbol in price-time priority.
-
-    Prices are found by bisection, an order within its level by hash: adding and removing cost
-    O(log levels), and nothing at all depends on the number of orders.
-    """
-
-    def __init__(self, side: Side) -> None:
-        self._sign = 1 if side is Side.BUY else -1
-        # Signed prices in ascending order, so that the best one is last and goes without a shift.
-        self._ranks: list[int] = []
-        # Not a dict: finding the first of many entries after the ones before it were deleted is
-        # O(1) here and O(deleted) there.
-        self._levels: dict[int, OrderedDict[Order, None]] = {}
-
-    @property
-    def best_price(self) -> int | None:
-        return self._ranks[-1] * self._sign if self._ranks else None
-
-    @property
-    def depth(self) -> int:
-        """Number of levels."""
-        return len(self._ranks)
-
-    def add(self, order: Order) -> None:
-        """Put an order behind all others of its price."""
-        level = self._levels.get(order.price)
-        if level is None:
-            level = self._levels[order.price] = OrderedDict()
-            insort(self._ranks, order.price * self._sign)
-        level[order] = None
-
-    def remove(self, order: Order) -> None:
-        """Take an order out. Raises :class:`KeyError` when it is not on this side."""
-        level = self._levels[order.price]
-        del level[order]
-        if not level:
-            del self._levels[order.price]
-            del self._ranks[bisect_left(self._ranks, order.price * self._sign)]
-
-    def first(self, limit: int) -> Order | None:
-        """Return the order with the highest priority if an opposite ``limit`` reaches its price."""
-        if not self._ranks or self._ranks[-1] < limit * self._sign:
-            return None
-        return next(iter(self._levels[self._ranks[-1] * self._sign]))
-
-    def reached(self, limit: int) -> Iterator[Order]:
-        """Yield the orders that an opposite ``limit`` reaches, highest priority first."""
-        for rank in reversed(self._ranks):
-            if rank < limit * self._sign:
-                return
-            yield from self._levels[rank * self._sign]
-
-    def at(self, price: int) -> Iterable[Order]:
-        """Return the orders of one price, first in time first."""
-        return self._levels.get(price, ())
-
-    def levels(self) -> Iterator[Level]:
-        """Yield price, shares and order count of every level, best first."""
-        for rank in reversed(self._ranks):
-            orders = self._levels[rank * self._sign]
-            yield Level(rank * self._sign, sum(order.leaves_qty for order in orders), len(orders))
+def _clipped(value: int) -> int:
+    # Out of range for the rules stays out of range, and fits the record.
+    return value if value == MARKET else min(max(value, -2), _FAR)
 
 
 class MatchingEngine:
-    """Limit orders of many symbols, matched by price, then time.
+    """Orders of many symbols, matched by price, display and time.
 
     An execution is made at the price of the order that rested. A symbol is its locate; its book
-    starts empty at first use. A short sale is a sale: all three kinds stand on one side.
+    starts empty and trading. A short sale is a sale: all three kinds stand on one side. An order id
+    is the venue's own and stays unique for the day.
+
+    Every method that changes something returns what happened to orders, in order. ``records`` holds
+    the same as the engine wrote it, with what was published:
+    :func:`sim.venue.itch.messages` makes ITCH of it.
 
     Parameters
     ----------
-    match_numbers : iterator of int
-        Where match numbers come from, for venues that share them with other kinds of trades.
-        Counts from 1 by default.
+    orders : int
+        Live orders to make room for. There may be more.
+    events : int
+        Events of one call to make room for. There may be more.
+
+    Attributes
+    ----------
+    records : array of EVENT
+        Of the last call. It stands until the next.
     """
 
-    def __init__(self, match_numbers: Iterator[int] | None = None) -> None:
-        self._match_numbers = count(1) if match_numbers is None else match_numbers
-        self._orders: dict[int, Order] = {}
-        self._sides: dict[tuple[int, bool], BookSide] = {}
+    def __init__(self, orders: int = 1024, events: int = 4096) -> None:
+        self._memory = Memory(orders, events)
+        self.records: NDArray[np.void] = self._memory.core.events[:0]
 
     def enter(self, order: NewOrder) -> list[Event]:
         """Accept an order, match it, and let a DAY order's remainder rest.
 
         An id that is already live is a retransmission and is ignored. [OUCH 5.0: 2]
         """
-        if order.order_id in self._orders:
-            return []
-        if not 0 < order.order_qty <= QUANTITY_MAX:
-            return [Rejected(order.order_id, RejectReason.INVALID_QUANTITY)]
-        if not 0 < order.price <= PRICE_MAX:
-            return [Rejected(order.order_id, RejectReason.INVALID_PRICE)]
-        side, qty, price, tif = order.side, order.order_qty, order.price, order.time_in_force
-        live = Order(order.order_id, order.locate, side, price, qty)
-        events: list[Event] = [Accepted(live.order_id, live.locate, side, qty, price, tif)]
-        self._place(live, tif, events)
-        return events
+        flags = (HIDDEN if order.hidden else 0) | (POST_ONLY if order.post_only else 0)
+        return self._do(
+            request(
+                Op.ENTER,
+                order.order_id,
+                qty=order.order_qty,
+                price=order.price,
+                locate=order.locate,
+                min_qty=order.min_qty,
+                max_floor=order.max_floor,
+                participant=order.participant,
+                side=order.side,
+                time_in_force=order.time_in_force,
+                self_match=order.self_match,
+                flags=flags,
+                session=order.cross,
+            )
+        )
 
     def cancel(self, order_id: int, qty_intended: int = 0) -> list[Event]:
         """Reduce an order to an intended size, executed shares included; 0 cancels what is open.
@@ -232,17 +180,15 @@ class MatchingEngine:
         The order keeps its priority. A cancel that has nothing to cancel is silently ignored.
         [OUCH 5.0: 2.3]
         """
-        order = self._orders.get(order_id)
-        if order is None:
-            return []
-        leaves_qty = max(qty_intended - order.cum_qty, 0)
-        canceled_qty = order.leaves_qty - leaves_qty
-        if canceled_qty <= 0:
-            return []
-        order.leaves_qty = leaves_qty
-        if not leaves_qty:
-            self._remove(order)
-        return [Canceled(order_id, canceled_qty, CancelReason.USER)]
+        return self._do(request(Op.CANCEL, order_id, qty=qty_intended))
+
+    def modify(self, order_id: int, side: Side, order_qty: int) -> list[Event]:
+        """Change the kind of a sale, or reduce an order, without loss of priority.
+
+        ``order_qty`` counts what was executed. A request for more shares, or for the other side of
+        the book, is ignored. [OUCH 5.0: 2.4]
+        """
+        return self._do(request(Op.MODIFY, order_id, qty=order_qty, side=side))
 
     def replace(
         self,
@@ -251,87 +197,233 @@ class MatchingEngine:
         order_qty: int,
         price: int,
         time_in_force: TimeInForce = TimeInForce.DAY,
+        hidden: bool | None = None,
+        post_only: bool = False,
+        min_qty: int | None = None,
+        max_floor: int | None = None,
     ) -> list[Event]:
         """Exchange an order for a new one of the same symbol and side, behind all others.
 
         ``order_qty`` is what the whole chain may execute, earlier executions included. When that
         leaves nothing, or quantity or price is invalid, the original order is canceled. When the
-        original is not live or the new id is, nothing happens. [OUCH 5.0: 2.2]
+        original is not live or the new id is, nothing happens. What is None stays as it was.
+        [OUCH 5.0: 2.2]
         """
-        orig = self._orders.get(orig_order_id)
-        if orig is None or order_id in self._orders:
-            return []
-        leaves_qty = order_qty - orig.cum_qty
-        if leaves_qty <= 0 or order_qty > QUANTITY_MAX or not 0 < price <= PRICE_MAX:
-            return self.cancel(orig_order_id)
-        self._remove(orig)
-        order = Order(order_id, orig.locate, orig.side, price, leaves_qty, orig.cum_qty)
-        events: list[Event] = [
-            Replaced(
-                order_id, orig_order_id, orig.locate, orig.side, leaves_qty, price, time_in_force
+        flags = INHERIT
+        if hidden is not None:
+            flags = (HIDDEN if hidden else 0) | (POST_ONLY if post_only else 0)
+        return self._do(
+            request(
+                Op.REPLACE,
+                order_id,
+                orig_id=orig_order_id,
+                qty=order_qty,
+                price=price,
+                min_qty=INHERIT if min_qty is None else min_qty,
+                max_floor=INHERIT if max_floor is None else max_floor,
+                time_in_force=time_in_force,
+                flags=flags,
+            )
+        )
+
+    def mass_cancel(
+        self, participant: int = 0, locate: int = 0, reason: CancelReason = CancelReason.USER
+    ) -> list[Event]:
+        """Cancel a participant's orders, or everybody's (0), of a symbol, or of all (0).
+
+        Symbol by symbol, bids first, in the order of priority. [OUCH 5.0: 2.5]
+        """
+        return self._do(
+            request(
+                Op.MASS_CANCEL,
+                participant=participant,
+                locate=locate,
+                session=INHERIT,
+                value=ord(reason),
+            )
+        )
+
+    # A symbol's day.
+
+    def set_state(self, locate: int, state: State) -> list[Event]:
+        """Halt a symbol, let it be quoted before a cross, or let it trade. [ITCH 5.0: 1.2.2]
+
+        Raises :class:`ValueError` for trading while the book is locked or crossed: a cross has to
+        take place before.
+        """
+        if state is State.TRADING:
+            found = self.auction(locate)
+            if found.paired_qty:
+                raise ValueError(f"BOOK_CROSSED: locate={locate}, shares={found.paired_qty}")
+        return self._do(request(Op.STATE, locate=locate, value=state))
+
+    def set_bands(self, locate: int, lower: int, upper: int) -> list[Event]:
+        """Set the price bands of limit up and limit down, 0 for none.
+
+        What rests outside moves to the band, behind all others there. [Rule 4120(a)(13)]
+        Raises :class:`ValueError` unless lower is below upper and both are prices.
+        """
+        if not (lower == upper == 0 or 0 < lower < upper <= PRICE_MAX):
+            raise ValueError(
+                f"bands must be 0 < lower < upper <= {PRICE_MAX}, not {lower}, {upper}"
+            )
+        return self._do(request(Op.BANDS, locate=locate, qty=lower, price=upper))
+
+    def auction(self, locate: int, cross: Cross = Cross.NONE, reference_price: int = 0) -> Auction:
+        """Return the cross as it would take place now. Without a name it is that after a halt.
+
+        The reference is the last price, where none is given.
+        """
+        sides = []
+        for side in (BUYS, SELLS):
+            orders = list(self._standing(locate, CONTINUOUS, side))
+            if cross:
+                orders += self._standing(locate, cross, side)
+            sides.append([(order.price, order.leaves_qty) for order in orders])
+        last = int(self._memory.core.symbols[locate]["last_price"])
+        return auction(sides[0], sides[1], reference_price or last)
+
+    def cross(
+        self, locate: int, cross: Cross = Cross.NONE, reference_price: int = 0
+    ) -> list[Event]:
+        """Hold the opening or closing cross, or one after a halt, and end the session's orders.
+
+        Orders that were entered for this cross and did not trade are canceled. [Rules 4752, 4754]
+        """
+        found = self.auction(locate, cross, reference_price)
+        requests = [
+            request(
+                Op.CROSS,
+                orig_id=found.paired_qty,
+                qty=found.paired_qty,
+                price=found.price,
+                locate=locate,
+                session=cross,
+                value=ord(_CROSS_TYPES[cross]),
             )
         ]
-        self._place(order, time_in_force, events)
-        return events
+        if cross:
+            closed = ord(CancelReason.CLOSED)
+            requests.append(request(Op.MASS_CANCEL, locate=locate, session=cross, value=closed))
+        return self._do(*requests)
+
+    def close(self, locate: int) -> list[Event]:
+        """End a symbol's day: every order is canceled and none is taken any more."""
+        closed = ord(CancelReason.CLOSED)
+        return self._do(
+            request(Op.MASS_CANCEL, locate=locate, session=INHERIT, value=closed),
+            request(Op.STATE, locate=locate, value=State.CLOSED),
+        )
+
+    # Many requests at once.
+
+    def submit(self, requests: NDArray[np.void]) -> NDArray[np.void]:
+        """Serve an array of REQUEST in order and return the array of EVENT.
+
+        Both are memory that is used again: requests may be changed, events stand until the next
+        call. Locates and operations are taken as they are.
+        """
+        self.records = self._memory.run(requests)
+        return self.records
+
+    def next_match_number(self) -> int:
+        """Return a match number for a trade that is made elsewhere."""
+        head = self._memory.core.head
+        head["match_number"] += 1
+        return int(head["match_number"][0])
+
+    # What is there.
 
     def order(self, order_id: int) -> Order | None:
-        """Return a live order, to be looked at and not changed."""
-        return self._orders.get(order_id)
+        """Return a live order."""
+        slot = self._memory.slot_of(order_id)
+        return None if slot == NONE else self._memory.order_at(slot)
 
-    def book_side(self, locate: int, side: Side) -> BookSide:
-        """Return one side of a symbol's book, to be looked at and not changed."""
-        key = (locate, side is Side.BUY)
-        found = self._sides.get(key)
-        if found is None:
-            found = self._sides[key] = BookSide(side)
-        return found
+    def book_side(self, locate: int, side: Side) -> "BookSide":
+        """Return a view of one side of a symbol's book."""
+        return BookSide(self._memory, locate, BUYS if side is Side.BUY else SELLS)
 
     def depth(self, locate: int, side: Side, levels: int) -> list[Level]:
         """Return the best ``levels`` levels of a side, best first."""
         return list(islice(self.book_side(locate, side).levels(), levels))
 
     def bbo(self, locate: int) -> tuple[Level | None, Level | None]:
-        """Return the best bid and the best ask, None for a side without orders."""
+        """Return the best bid and the best ask, None for a side without displayed orders."""
         bid = next(self.book_side(locate, Side.BUY).levels(), None)
         return bid, next(self.book_side(locate, Side.SELL).levels(), None)
 
-    def _match(self, taker: Order, events: list[Event]) -> None:
-        makers = self.book_side(taker.locate, opposite(taker.side))
-        while taker.leaves_qty and (maker := makers.first(taker.price)) is not None:
-            qty = min(taker.leaves_qty, maker.leaves_qty)
-            match_number = next(self._match_numbers)
-            events.append(self._fill(taker, maker.order_id, qty, maker.price, match_number, False))
-            events.append(self._fill(maker, taker.order_id, qty, maker.price, match_number, True))
+    def _do(self, *requests: bytes) -> list[Event]:
+        rows = np.frombuffer(bytearray(b"".join(requests)), REQUEST)
+        self.records = self._memory.run(rows)
+        return events_of(records(self.records.tobytes()))
 
-    def _place(self, order: Order, time_in_force: TimeInForce, events: list[Event]) -> None:
-        self._match(order, events)
-        if order.leaves_qty and time_in_force is TimeInForce.IOC:
-            self._drop(order, CancelReason.IOC, events)
-        if order.leaves_qty:
-            self._orders[order.order_id] = order
-            self.book_side(order.locate, order.side).add(order)
+    def _standing(self, locate: int, session: int, side: int) -> Iterator[Order]:
+        return BookSide(self._memory, locate, side, session).orders()
 
-    def _fill(
-        self,
-        order: Order,
-        counterparty_id: int,
-        qty: int,
-        price: int,
-        match_number: int,
-        is_maker: bool,
-    ) -> Executed:
-        order.leaves_qty -= qty
-        order.cum_qty += qty
-        if is_maker and not order.leaves_qty:
-            self._remove(order)
-        return Executed(order.order_id, counterparty_id, qty, price, match_number, is_maker)
 
-    def _remove(self, order: Order) -> None:
-        del self._orders[order.order_id]
-        self.book_side(order.locate, order.side).remove(order)
+class BookSide:
+    """One side of a symbol's book, in the order in which it trades. A view: it costs nothing.
 
-    @staticmethod
-    def _drop(taker: Order, reason: CancelReason, events: list[Event]) -> None:
-        # For an order that does not rest yet.
-        events.append(Canceled(taker.order_id, taker.leaves_qty, reason))
-        taker.leaves_qty = 0
+    Parameters
+    ----------
+    memory : Memory
+        The engine's.
+    locate, side, session : int
+        Which book; ``side`` is BUYS or SELLS.
+    """
+
+    def __init__(self, memory: Memory, locate: int, side: int, session: int = CONTINUOUS) -> None:
+        self._memory = memory
+        self._book = (locate * SESSIONS + session) * 2 + side
+        self._buys = side == BUYS
+        self._best, self._worse = ("highest", "lower") if self._buys else ("lowest", "higher")
+
+    def _levels(self) -> Iterator[Any]:
+        core = self._memory.core
+        level = int(core.books[self._book][self._best])
+        while level != NONE:
+            row = core.levels[level]
+            yield row
+            level = int(row[self._worse])
+
+    @property
+    def best_price(self) -> int | None:
+        """The best displayed price."""
+        return next((level.price for level in self.levels()), None)
+
+    @property
+    def depth(self) -> int:
+        """Number of displayed levels."""
+        return int(self._memory.core.books[self._book]["shown_levels"])
+
+    def levels(self) -> Iterator[Level]:
+        """Yield price, displayed shares and number of displayed orders of every level."""
+        for row in self._levels():
+            if row["shown_orders"]:
+                yield Level(int(row["price"]), int(row["shown_qty"]), int(row["shown_orders"]))
+
+    def orders(self) -> Iterator[Order]:
+        """Yield every order, displayed or not. The book must not change meanwhile."""
+        for row in self._levels():
+            yield from self._queue(int(row["first_shown"]))
+            yield from self._queue(int(row["first_hidden"]))
+
+    def _queue(self, slot: int) -> Iterator[Order]:
+        while slot != NONE:
+            yield self._memory.order_at(slot)
+            slot = int(self._memory.core.orders[slot]["next"])
+
+    def first(self, limit: int) -> Order | None:
+        """Return the order that trades first if an opposite ``limit`` reaches its price."""
+        return next(self.reached(limit), None)
+
+    def reached(self, limit: int) -> Iterator[Order]:
+        """Yield the orders that an opposite ``limit`` reaches, highest priority first."""
+        for order in self.orders():
+            if order.price < limit if self._buys else order.price > limit:
+                return
+            yield order
+
+    def at(self, price: int) -> list[Order]:
+        """Return the orders of one price, in the order in which they trade."""
+        return [order for order in self.reached(price) if order.price == price]

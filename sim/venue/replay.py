@@ -18,25 +18,18 @@ How our orders fill:
 Trades with hidden orders fill nothing of ours: the tape does not say who was hit, nor where.
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import replace
 
 from protocol.orders import Side
-from sim.venue.matching import CancelReason, Event, Executed, MatchingEngine, Order, opposite
+from sim.venue.matching import Event, Executed, MatchingEngine, NewOrder, SelfMatch, request
+from sim.venue.records import HIDDEN, NONE, Op
+from sim.venue.tape import UNKNOWN_COUNTERPARTY
 
-UNKNOWN_COUNTERPARTY = 0
-"""Counterparty id where the tape shows no order: it never names the aggressor."""
+__all__ = ["UNKNOWN_COUNTERPARTY", "ReplayBook"]
 
-
-@dataclass(slots=True, eq=False)
-class RecordedOrder(Order):
-    """An order of the tape. ``taken_qty`` shares of it have traded with us."""
-
-    taken_qty: int = 0
-
-    @property
-    def available_qty(self) -> int:
-        return max(self.leaves_qty - self.taken_qty, 0)
+_US = 1
+_MAX = 0x7FFF_FFFF
 
 
 class ReplayBook(MatchingEngine):
@@ -44,19 +37,23 @@ class ReplayBook(MatchingEngine):
 
     ``enter``, ``cancel`` and ``replace`` are ours, the ``on_`` methods are the tape's and return
     what it filled of ours. Order ids are ours, references are the tape's: one number may be both.
-    Depth and best prices show both. An unknown reference, or a new one that is already there, is
-    ignored and counted.
-
-    Members
-    -------
-    ignored_count : int
-        Tape messages that were not used.
+    Depth and best prices show both. An unknown reference, a new one that is already there, or an
+    order without shares or beyond 31 bits is ignored and counted.
     """
 
-    def __init__(self, match_numbers: Iterator[int] | None = None) -> None:
-        super().__init__(match_numbers)
-        self._recorded: dict[int, RecordedOrder] = {}
-        self.ignored_count = 0
+    def __init__(self) -> None:
+        super().__init__()
+        self._memory.core.head["replays"] = 1
+
+    @property
+    def ignored_count(self) -> int:
+        """Tape messages that were not used."""
+        return int(self._memory.core.head["ignored_count"][0])
+
+    def enter(self, order: NewOrder) -> list[Event]:
+        """Accept an order of ours: see :meth:`MatchingEngine.enter`."""
+        ours = replace(order, participant=_US, self_match=SelfMatch.CANCEL_NEWEST)
+        return super().enter(ours)
 
     def background(self, fields: Mapping[str, int | str | bytes]) -> list[Executed]:
         """Apply one ITCH message, given by field name. Types that do not change books do nothing.
@@ -69,7 +66,7 @@ class ReplayBook(MatchingEngine):
 
         match fields["message_type"]:
             case "A" | "F" if fields["buy_sell_indicator"] not in ("B", "S"):
-                self.ignored_count += 1
+                self._ignore()
             case "A" | "F":
                 return self.on_add(
                     number("order_reference_number"),
@@ -95,114 +92,55 @@ class ReplayBook(MatchingEngine):
 
     def on_add(self, ref: int, locate: int, side: Side, shares: int, price: int) -> list[Executed]:
         """Add a recorded order (A, F)."""
-        if ref in self._recorded:
-            self.ignored_count += 1
+        if not (0 < shares <= _MAX and price <= _MAX):
+            self._ignore()
             return []
-        return self._add_recorded(RecordedOrder(ref, locate, side, price, shares))
+        ids = {"order_id": _signed(ref), "locate": locate}
+        return self._tape(request(Op.TAPE_ADD, **ids, side=side, qty=shares, price=price))
 
     def on_execute(self, ref: int, shares: int) -> list[Executed]:
         """Execute shares of a recorded order (E, C)."""
-        order = self._known(ref)
-        if order is None:
-            return []
-        met = self._ours_before(order)
-        fills = self._fill_ours(met, UNKNOWN_COUNTERPARTY, min(shares, order.leaves_qty))
-        self._reduce_recorded(order, shares)
-        return fills
+        return self._tape(request(Op.TAPE_EXECUTE, _signed(ref), qty=shares))
 
     def on_reduce(self, ref: int, shares: int) -> None:
         """Cancel some shares of a recorded order (X)."""
-        order = self._known(ref)
-        if order is not None:
-            self._reduce_recorded(order, shares)
+        self._tape(request(Op.TAPE_REDUCE, _signed(ref), qty=shares))
 
     def on_delete(self, ref: int) -> None:
         """Cancel a recorded order (D)."""
-        order = self._known(ref)
-        if order is not None:
-            self._reduce_recorded(order, order.leaves_qty)
+        self._tape(request(Op.TAPE_REDUCE, _signed(ref), qty=_MAX))
 
     def on_replace(self, orig_ref: int, ref: int, shares: int, price: int) -> list[Executed]:
         """Replace a recorded order (U). What we took of the original stays taken."""
-        orig = self._known(orig_ref)
-        if orig is None:
+        if not (0 < shares <= _MAX and price <= _MAX):
+            self._ignore()
             return []
-        if ref in self._recorded:
-            self.ignored_count += 1
-            return []
-        self._reduce_recorded(orig, orig.leaves_qty)
-        return self._add_recorded(
-            RecordedOrder(ref, orig.locate, orig.side, price, shares, taken_qty=orig.taken_qty)
-        )
+        ids = {"order_id": _signed(ref), "orig_id": _signed(orig_ref)}
+        return self._tape(request(Op.TAPE_REPLACE, **ids, qty=shares, price=price))
 
     def shares_ahead(self, order_id: int) -> int:
         """Return the shares, everybody's, that stand before our order at its own price.
 
         Raises :class:`KeyError` when the order is not live.
         """
-        order = self._orders[order_id]
-        shares = 0
-        for other in self.book_side(order.locate, order.side).at(order.price):
-            if other is order:
-                break
-            shares += other.leaves_qty
+        core, slot = self._memory.core, self._memory.slot_of(order_id)
+        if slot == NONE:
+            raise KeyError(order_id)
+        shares, ahead = 0, int(core.orders[slot]["previous"])
+        if core.orders[slot]["flags"] & HIDDEN:
+            shares = int(core.levels[core.orders[slot]["level"]]["shown_qty"])
+        while ahead != NONE:
+            shares += int(core.orders[ahead]["leaves_qty"])
+            ahead = int(core.orders[ahead]["previous"])
         return shares
 
-    def _match(self, taker: Order, events: list[Event]) -> None:
-        for maker in self.book_side(taker.locate, opposite(taker.side)).reached(taker.price):
-            if not isinstance(maker, RecordedOrder):
-                self._drop(taker, CancelReason.SELF_MATCH, events)
-                return
-            qty = min(taker.leaves_qty, maker.available_qty)
-            if qty:
-                maker.taken_qty += qty
-                number = next(self._match_numbers)
-                events.append(self._fill(taker, maker.order_id, qty, maker.price, number, False))
-            if not taker.leaves_qty:
-                return
+    def _tape(self, one: bytes) -> list[Executed]:
+        return [event for event in self._do(one) if isinstance(event, Executed)]
 
-    def _ours_before(self, recorded: RecordedOrder) -> list[Order]:
-        # Those of our orders that an aggressor meets on its way to a recorded one.
-        ours: list[Order] = []
-        if self._orders:
-            side = self.book_side(recorded.locate, recorded.side)
-            for order in side.reached(recorded.price):
-                if order is recorded:
-                    break
-                if not isinstance(order, RecordedOrder):
-                    ours.append(order)
-        return ours
+    def _ignore(self) -> None:
+        self._memory.core.head["ignored_count"] += 1
 
-    def _fill_ours(self, ours: list[Order], counterparty_id: int, shares: int) -> list[Executed]:
-        fills: list[Executed] = []
-        for order in ours:
-            qty = min(order.leaves_qty, shares)
-            if not qty:
-                break
-            shares -= qty
-            number = next(self._match_numbers)
-            fills.append(self._fill(order, counterparty_id, qty, order.price, number, True))
-        return fills
 
-    def _add_recorded(self, order: RecordedOrder) -> list[Executed]:
-        fills: list[Executed] = []
-        if self._orders:
-            reached = self.book_side(order.locate, opposite(order.side)).reached(order.price)
-            ours = [met for met in reached if not isinstance(met, RecordedOrder)]
-            fills = self._fill_ours(ours, order.order_id, order.available_qty)
-            order.taken_qty += sum(fill.last_qty for fill in fills)
-        self._recorded[order.order_id] = order
-        self.book_side(order.locate, order.side).add(order)
-        return fills
-
-    def _known(self, ref: int) -> RecordedOrder | None:
-        order = self._recorded.get(ref)
-        if order is None:
-            self.ignored_count += 1
-        return order
-
-    def _reduce_recorded(self, order: RecordedOrder, shares: int) -> None:
-        order.leaves_qty = max(order.leaves_qty - shares, 0)
-        if not order.leaves_qty:
-            del self._recorded[order.order_id]
-            self.book_side(order.locate, order.side).remove(order)
+def _signed(reference: int) -> int:
+    # 64 bits, of which the engine reads the first as a sign.
+    return reference - (1 << 64) if reference >> 63 else reference

@@ -9,7 +9,6 @@ from protocol.orders import Side, TimeInForce
 from protocol.ouch50 import CANCEL_REASON, REJECT_REASON
 from sim.venue.matching import (
     Accepted,
-    BookSide,
     Canceled,
     CancelReason,
     Event,
@@ -17,7 +16,6 @@ from sim.venue.matching import (
     Level,
     MatchingEngine,
     NewOrder,
-    Order,
     Rejected,
     RejectReason,
     Replaced,
@@ -288,16 +286,12 @@ def test_depth_adds_up_a_level_and_orders_levels_best_first() -> None:
 
 
 def test_orders_of_a_level_stand_in_order_of_arrival() -> None:
-    side = BookSide(Side.SELL)
-    orders = [Order(n, AAPL, Side.SELL, 100_0000, 10) for n in (5, 1, 3)]
-    for order in orders:
-        side.add(order)
-    assert list(side.at(100_0000)) == orders
-    side.remove(orders[0])
-    assert list(side.at(100_0000)) == orders[1:]
-    assert list(side.at(99_0000)) == []
-    with pytest.raises(KeyError):
-        side.remove(orders[0])
+    engine = entered(*(sell(n, 10, 100_0000) for n in (5, 1, 3)))
+    side = engine.book_side(AAPL, Side.SELL)
+    assert [order.order_id for order in side.at(100_0000)] == [5, 1, 3]
+    engine.cancel(5)
+    assert [order.order_id for order in side.at(100_0000)] == [1, 3]
+    assert side.at(99_0000) == []
 
 
 @pytest.mark.parametrize(
@@ -314,9 +308,9 @@ def test_orders_of_a_level_stand_in_order_of_arrival() -> None:
 def test_limit_reaches_prices_up_to_its_own_in_priority(
     side: Side, limit: int, expected: list[int]
 ) -> None:
-    book_side = BookSide(side)
-    for order_id, price in (1, 101), (2, 102), (3, 100), (4, 101):
-        book_side.add(Order(order_id, AAPL, side, price, 10))
+    places = (1, 101), (2, 102), (3, 100), (4, 101)
+    engine = entered(*(NewOrder(order_id, AAPL, side, 10, price) for order_id, price in places))
+    book_side = engine.book_side(AAPL, side)
     assert [order.order_id for order in book_side.reached(limit)] == expected
     first = book_side.first(limit)
     assert (first.order_id if first else None) == (expected[0] if expected else None)
