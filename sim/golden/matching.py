@@ -94,7 +94,7 @@ class Venue:
         found = [o for o in self.orders if (o.locate, o.buys) == (locate, buys)]
         found = [o for o in found if o.session == session]
         sign = -1 if buys else 1
-        return sorted(found, key=lambda o: (sign * o.price, o.shown == 0, o.stamp))
+        return sorted(found, key=lambda o: (sign * o.price, o.hidden, o.stamp))
 
     def levels(self, locate: int, buys: bool) -> list[tuple[int, int, int]]:
         """Return price, displayed shares and number of orders of each displayed level."""
@@ -116,16 +116,15 @@ class Venue:
             return [("rejected", order.order_id, reason)]
         self._references += 1
         order.reference = self._references
-        price = self._limit(order)
         if order.price > PRICE_MAX:
             order.price = MARKET if order.buys else 0
         else:
-            price = order.price = self._limit(order)
+            order.price = self._limit(order)
         if order.session != CONTINUOUS:
             order.hidden = True
         if order.min_qty and not order.hidden:
             order.tif = TimeInForce.IOC
-        shown_price = new.price if order.is_market else price
+        shown_price = new.price if order.is_market else order.price
         self.told.append(("accepted", order.order_id, order.leaves, shown_price, order.tif))
         self._admit(order)
         return self.told
@@ -276,18 +275,12 @@ class Venue:
             if order.post_only and met:
                 self._drop(order, "G" if any(maker.shown for maker in met) else "F")
                 return
-            if order.min_qty:
-                trial = deepcopy(self)
-                taker = replace(order)
-                trial.match(taker)
-                executed = sum(told[3] for told in trial.told if told[:3:2] == ("executed", -1))
-                executed = trial.executed
-                if executed < order.min_qty:
-                    if order.tif is TimeInForce.IOC:
-                        self._drop(order, "I")
-                    else:
-                        self._rest(order)
-                    return
+            if order.min_qty and self._executable(order) < order.min_qty:
+                if order.tif is TimeInForce.IOC:
+                    self._drop(order, "I")
+                else:
+                    self._rest(order)
+                return
             self.match(order)
         if order.leaves:
             waits = order.session != CONTINUOUS
@@ -295,3 +288,95 @@ class Venue:
                 self._drop(order, "I")
             else:
                 self._rest(order)
+
+    def _executable(self, order: Order) -> int:
+        """Return the shares that an order would execute, found by letting it."""
+        trial = deepcopy(self)
+        trial.told = []
+        trial.match(replace(order))
+        return sum(told[3] for told in trial.told if told[0] == "executed")
+
+    def match(self, taker: Order) -> None:
+        """Trade an order that does not rest with what it reaches."""
+        while taker.leaves:
+            met = [m for m in self._met(taker) if not m.hidden or m.min_qty <= taker.leaves]
+            if not met:
+                return
+            maker = met[0]
+            qty = min(taker.leaves, maker.shown or maker.leaves)
+            own = taker.self_match != TRADE and taker.participant == maker.participant != 0
+            if not own:
+                shown = min(qty, maker.shown)
+                self.told.append(
+                    ("executed", maker.order_id, taker.order_id, qty, maker.price, shown)
+                )
+                for order in (taker, maker):
+                    order.cum += qty
+                    self._take(order, qty)
+            elif taker.self_match == CANCEL_NEWEST:
+                self._lose(taker, taker.leaves, qty)
+            elif taker.self_match == CANCEL_OLDEST:
+                self._lose(maker, maker.leaves, qty)
+            else:
+                for order in (taker, maker):
+                    order.cum += qty
+                    self._lose(order, qty, qty)
+            self._settle(maker)
+
+    def _lose(self, order: Order, qty: int, prevented: int) -> None:
+        self.told.append(("self-matched", order.order_id, qty, prevented))
+        self._take(order, qty)
+
+    def _take(self, order: Order, qty: int) -> None:
+        order.leaves -= qty
+        order.shown = max(order.shown - qty, 0)
+        order.min_qty = min(order.min_qty, order.leaves)
+
+    def _settle(self, order: Order) -> None:
+        if not order.leaves:
+            self.orders.remove(order)
+        elif not order.shown and not order.hidden:
+            self._stamps += 1
+            self._references += 1
+            order.stamp, order.reference = self._stamps, self._references
+            order.shown = order.to_show()
+            self.told.append(
+                ("refreshed", order.order_id, order.reference, order.shown, order.price)
+            )
+
+    def _rest(self, order: Order, tell: bool = True) -> None:
+        self._stamps += 1
+        order.stamp, order.shown = self._stamps, order.to_show()
+        self.orders.append(order)
+        if order.shown and tell:
+            self.told.append(("added", order.order_id, order.reference, order.shown, order.price))
+
+    def _drop(self, order: Order, reason: str) -> None:
+        self.told.append(("canceled", order.order_id, order.leaves, reason))
+
+    def _reduce(self, order: Order, left: int, kind: str, reason: object) -> None:
+        self.told.append((kind, order.order_id, order.leaves - left, reason))
+        order.leaves, order.shown = left, min(order.shown, left)
+        order.min_qty = min(order.min_qty, left)
+        if not left:
+            self.orders.remove(order)
+
+    def _cancel_all(self, orders: list[Order], participant: int, reason: str) -> None:
+        for order in orders:
+            if participant in (0, order.participant):
+                self._reduce(order, 0, "canceled", reason)
+
+    def _best_in_cross(self, locate: int, session: int, buys: bool) -> Order:
+        orders = self.queue(locate, buys)
+        if session != CONTINUOUS:
+            orders += self.queue(locate, buys, session)
+        sign = -1 if buys else 1
+        rank = [
+            (sign * o.price, o.session != CONTINUOUS or not o.shown, o.session == CONTINUOUS)
+            for o in orders
+        ]
+        return orders[rank.index(min(rank))]
+
+
+def _is_price(price: int) -> bool:
+    return 0 < price <= PRICE_MAX or price in (MARKET, 200_000_0000)

@@ -21,7 +21,16 @@ from sim.venue.records import (
     SELLS,
     SESSIONS,
     SHIFT_MAX,
-    Core,
+    book_at,
+    events_of,
+    head_of,
+    level_at,
+    levels_of,
+    nodes_of,
+    order_at,
+    orders_of,
+    table_of,
+    tape_of,
 )
 from sw.jit import jit
 
@@ -95,16 +104,16 @@ def erase(table: Any, key: int) -> None:
 
 
 @jit
-def has_room(core: Core) -> bool:
+def has_room(core: int) -> bool:
     """Whether every array has room for one more step."""
-    head = core.head[0]
+    head = head_of(core)
     return (
-        head["event_count"] + ROOM <= len(core.events)
-        and head["order_top"] + ROOM <= len(core.orders)
-        and head["level_top"] + ROOM <= len(core.levels)
-        and head["node_top"] + ROOM + NODES_A_LEVEL <= len(core.nodes)
-        and 2 * (head["order_count"] + ROOM) <= len(core.table)
-        and 2 * (head["tape_count"] + ROOM) <= len(core.tape)
+        head["event_count"] + ROOM <= len(events_of(core))
+        and head["order_top"] + ROOM <= len(orders_of(core))
+        and head["level_top"] + ROOM <= len(levels_of(core))
+        and head["node_top"] + ROOM + NODES_A_LEVEL <= len(nodes_of(core))
+        and 2 * (head["order_count"] + ROOM) <= len(table_of(core))
+        and 2 * (head["tape_count"] + ROOM) <= len(tape_of(core))
     )
 
 
@@ -154,23 +163,23 @@ def side_of(book: int) -> int:
 
 
 @jit
-def best_level(core: Core, book: int) -> int:
+def best_level(core: int, book: int) -> int:
     """Return the level that trades first."""
-    books = core.books
-    return books[book]["highest"] if side_of(book) == BUYS else books[book]["lowest"]
+    row = book_at(core, book)
+    return row["highest"] if side_of(book) == BUYS else row["lowest"]
 
 
 @jit
-def next_level(core: Core, level: int) -> int:
+def next_level(core: int, level: int) -> int:
     """Return the level that trades after a level of the same book."""
-    row = core.levels[level]
+    row = level_at(core, level)
     return row["lower"] if side_of(row["book"]) == BUYS else row["higher"]
 
 
 @jit
-def _level_at(core: Core, book: int, price: int) -> int:
+def _level_of_price(core: int, book: int, price: int) -> int:
     """Return the level of a price, made if it was not there."""
-    head, nodes, row = core.head[0], core.nodes, core.books[book]
+    head, nodes, row = head_of(core), nodes_of(core), book_at(core, book)
     node = row["root"]
     if node == NONE:
         node = _new_node(head, nodes, NONE)
@@ -201,13 +210,13 @@ def _level_at(core: Core, book: int, price: int) -> int:
     level = _new_level(core, book, price, higher)
     nodes[node, digit] = level
     nodes[node, MASK] |= 1 << digit
-    core.levels[level]["leaf"] = node
+    level_at(core, level)["leaf"] = node
     return level
 
 
 @jit
-def _new_level(core: Core, book: int, price: int, higher: int) -> int:
-    head, levels, row = core.head[0], core.levels, core.books[book]
+def _new_level(core: int, book: int, price: int, higher: int) -> int:
+    head, levels, row = head_of(core), levels_of(core), book_at(core, book)
     level = head["level_free"]
     if level != NONE:
         head["level_free"] = levels[level]["higher"]
@@ -232,11 +241,11 @@ def _new_level(core: Core, book: int, price: int, higher: int) -> int:
 
 
 @jit
-def _free_level(core: Core, level: int) -> None:
+def _free_level(core: int, level: int) -> None:
     """Take out a level that has no orders, and the nodes that lead to it alone."""
-    head, levels, nodes = core.head[0], core.levels, core.nodes
+    head, levels, nodes = head_of(core), levels_of(core), nodes_of(core)
     gone = levels[level]
-    row, lower, higher = core.books[gone["book"]], gone["lower"], gone["higher"]
+    row, lower, higher = book_at(core, gone["book"]), gone["lower"], gone["higher"]
     if lower == NONE:
         row["lowest"] = higher
     else:
@@ -302,21 +311,21 @@ def _detach(orders: Any, row: Any, slot: int) -> None:
 
 
 @jit
-def show(core: Core, slot: int, shown_qty: int) -> None:
+def show(core: int, slot: int, shown_qty: int) -> None:
     """Change how many shares of an order are displayed, from none or to none as well."""
-    order = core.orders[slot]
-    row = core.levels[order["level"]]
+    order = order_at(core, slot)
+    row = level_at(core, order["level"])
     was = order["shown_qty"]
     order["shown_qty"] = shown_qty
     row["shown_qty"] += shown_qty - was
     if was == 0 and shown_qty > 0:
         row["shown_orders"] += 1
         if row["shown_orders"] == 1:
-            core.books[row["book"]]["shown_levels"] += 1
+            book_at(core, row["book"])["shown_levels"] += 1
     elif was > 0 and shown_qty == 0:
         row["shown_orders"] -= 1
         if row["shown_orders"] == 0:
-            core.books[row["book"]]["shown_levels"] -= 1
+            book_at(core, row["book"])["shown_levels"] -= 1
 
 
 @jit
@@ -329,36 +338,36 @@ def part_to_show(order: Any) -> int:
 
 
 @jit
-def link(core: Core, book: int, slot: int) -> None:
+def link(core: int, book: int, slot: int) -> None:
     """Put an order behind all others of its price, and display its part."""
-    order = core.orders[slot]
-    level = _level_at(core, book, order["price"])
+    order = order_at(core, slot)
+    level = _level_of_price(core, book, order["price"])
     order["level"] = level
     order["shown_qty"] = 0
-    _append(core.orders, core.levels[level], slot)
+    _append(orders_of(core), level_at(core, level), slot)
     show(core, slot, part_to_show(order))
 
 
 @jit
-def unlink(core: Core, slot: int) -> None:
+def unlink(core: int, slot: int) -> None:
     """Take an order out of its level, and the level away if it was the last one."""
-    order = core.orders[slot]
+    order = order_at(core, slot)
     level = order["level"]
-    row = core.levels[level]
+    row = level_at(core, level)
     if order["shown_qty"] > 0:
         show(core, slot, 0)
-    _detach(core.orders, row, slot)
+    _detach(orders_of(core), row, slot)
     order["level"] = NONE
     if row["first_shown"] == NONE and row["first_hidden"] == NONE:
         _free_level(core, level)
 
 
 @jit
-def requeue(core: Core, slot: int) -> None:
+def requeue(core: int, slot: int) -> None:
     """Put an order behind the others of its queue."""
-    row = core.levels[core.orders[slot]["level"]]
-    _detach(core.orders, row, slot)
-    _append(core.orders, row, slot)
+    row = level_at(core, order_at(core, slot)["level"])
+    _detach(orders_of(core), row, slot)
+    _append(orders_of(core), row, slot)
 
 
 @jit

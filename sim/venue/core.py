@@ -26,7 +26,9 @@ from sim.venue.records import (
     SYMBOL,
     Core,
     Op,
-    view,
+    head_of,
+    request_at,
+    table_of,
 )
 from sim.venue.rules import (
     cancel,
@@ -61,7 +63,7 @@ _TAPE_ADD, _TAPE_EXECUTE, _TAPE_REDUCE = (
 
 
 @jit
-def _step(core: Core, request: Any) -> bool:
+def _step(core: int, request: Any) -> bool:
     op = request["op"]
     if op == _ENTER:
         return enter(core, request)
@@ -89,26 +91,25 @@ def _step(core: Core, request: Any) -> bool:
 
 
 @jit
-def run(address: int, start: int, count: int) -> int:
+def run(core: int, start: int, count: int) -> int:
     """Serve requests from one index up to another; return the first that is not done.
 
     It is not done when an array is nearly full; call again from there once there is room.
     """
-    core = view(address)
-    head = core.head[0]
+    head = head_of(core)
     if head["pending"] != NONE:
         if not place(core, head["pending"]):
             return start
         start += 1
-    while start < count and has_room(core) and _step(core, core.requests[start]):
+    while start < count and has_room(core) and _step(core, request_at(core, start)):
         start += 1
     return start
 
 
 @jit
-def slot_of(address: int, order_id: int) -> int:
+def slot_of(core: int, order_id: int) -> int:
     """Return the slot of a live order, or NONE."""
-    return find(view(address).table, order_id)
+    return find(table_of(core), order_id)
 
 
 @jit

@@ -9,7 +9,17 @@ from typing import Any, NamedTuple
 
 from protocol.ouch50 import PRICE_MAX
 from sim.venue.book import best_level, book_of, has_room
-from sim.venue.records import BUYS, CONTINUOUS, NONE, SELLS, Core, Kind
+from sim.venue.records import (
+    BUYS,
+    CONTINUOUS,
+    NONE,
+    SELLS,
+    Kind,
+    head_of,
+    level_at,
+    order_at,
+    symbol_at,
+)
 from sim.venue.trade import emit, settle, take
 from sw.jit import jit
 
@@ -61,16 +71,16 @@ def auction(
 
 
 @jit
-def _first(core: Core, book: int) -> int:
+def _first(core: int, book: int) -> int:
     level = best_level(core, book)
     if level == NONE:
         return NONE
-    row = core.levels[level]
+    row = level_at(core, level)
     return row["first_shown"] if row["first_shown"] != NONE else row["first_hidden"]
 
 
 @jit
-def _next(core: Core, locate: int, session: int, side: int) -> int:
+def _next(core: int, locate: int, session: int, side: int) -> int:
     """Return the order that trades next in a cross.
 
     At one price what is displayed comes first, then what was entered for the cross.
@@ -81,25 +91,25 @@ def _next(core: Core, locate: int, session: int, side: int) -> int:
     waiting = _first(core, book_of(locate, session, side))
     if standing == NONE or waiting == NONE:
         return standing + waiting
-    one, other = core.orders[standing], core.orders[waiting]
+    one, other = order_at(core, standing), order_at(core, waiting)
     if one["price"] == other["price"]:
         return standing if one["shown_qty"] > 0 else waiting
     return standing if (one["price"] > other["price"]) == (side == BUYS) else waiting
 
 
 @jit
-def _fill(core: Core, slot: int, other_id: int, qty: int, price: int) -> None:
-    core.orders[slot]["cum_qty"] += qty
+def _fill(core: int, slot: int, other_id: int, qty: int, price: int) -> None:
+    order_at(core, slot)["cum_qty"] += qty
     shown_qty = take(core, slot, qty)
     event = emit(core, _CROSS_EXECUTED, 0, slot, qty, price)
     event["other_id"] = other_id
-    event["match_number"] = core.head[0]["match_number"]
+    event["match_number"] = head_of(core)["match_number"]
     event["shown_qty"] = shown_qty
     settle(core, slot)
 
 
 @jit
-def cross(core: Core, request: Any) -> bool:
+def cross(core: int, request: Any) -> bool:
     """Trade the request's shares at its price, best orders first, and report the cross.
 
     Orders of one participant do trade here, and minimum quantities are not looked at: a cross is
@@ -111,18 +121,18 @@ def cross(core: Core, request: Any) -> bool:
             return False
         buy = _next(core, locate, session, BUYS)
         sell = _next(core, locate, session, SELLS)
-        buyer, seller = core.orders[buy], core.orders[sell]
+        buyer, seller = order_at(core, buy), order_at(core, sell)
         qty = min(min(buyer["leaves_qty"], seller["leaves_qty"]), request["qty"])
         buy_id, sell_id = buyer["order_id"], seller["order_id"]
-        core.head[0]["match_number"] += 1
+        head_of(core)["match_number"] += 1
         _fill(core, buy, sell_id, qty, price)
         _fill(core, sell, buy_id, qty, price)
         request["qty"] -= qty
     if request["orig_id"] > 0:
-        core.symbols[locate]["last_price"] = price
-    core.head[0]["match_number"] += 1
+        symbol_at(core, locate)["last_price"] = price
+    head_of(core)["match_number"] += 1
     event = emit(core, _CROSSED, request["value"], NONE, 0, price)
     event["level_qty"] = request["orig_id"]
-    event["match_number"] = core.head[0]["match_number"]
+    event["match_number"] = head_of(core)["match_number"]
     event["locate"] = locate
     return True

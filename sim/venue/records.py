@@ -1,8 +1,8 @@
 """The matching engine's records: orders, levels, books, requests in and events out.
 
 Everything is an integer in an array that was made before. What is handed from function to function
-has 64 bits: every other width would compile each of them once more. Index 0 of an array is no order, no level
-and no node, so memory that is all zero is an engine without orders.
+has 64 bits: every other width would compile each of them once more. Index 0 of an array is no
+order, no level and no node, so memory that is all zero is an engine without orders.
 """
 
 from enum import IntEnum, unique
@@ -94,8 +94,8 @@ ORDER = np.dtype(
         ("unused", _I8),
     ]
 )
-"""Two cache lines, and the first has what matching needs. ``shown_qty`` of ``leaves_qty`` shares are
-displayed; ``cum_qty`` counts for the whole chain of replaces; of a recorded order ``taken_qty``
+"""Two cache lines, and the first has what matching needs. ``shown_qty`` of ``leaves_qty`` shares
+are displayed; ``cum_qty`` counts for the whole chain of replaces; of a recorded order ``taken_qty``
 shares have traded with others than the tape says. An order that does not rest has its book in
 ``previous``."""
 
@@ -187,20 +187,94 @@ class Core(NamedTuple):
 
 ARRAYS = len(Core._fields)
 
+# The jitted functions are handed one number, `core`: where the addresses of the arrays stand, and
+# after these their lengths. Ten arrays as arguments would cost more than what a function does.
+
 
 @jit
-def view(address: int) -> Core:
-    """Return the arrays whose addresses, and after these lengths, stand at an address."""
-    at = array_at(address, 2 * ARRAYS, np.int64)
-    return Core(
-        array_at(at[0], at[ARRAYS], HEAD),
-        array_at(at[1], at[ARRAYS + 1], ORDER),
-        array_at(at[2], at[ARRAYS + 2], LEVEL),
-        array_at(at[3], at[ARRAYS + 3], BOOK),
-        array_at(at[4], at[ARRAYS + 4], SYMBOL),
-        array_at(at[5], (at[ARRAYS + 5], NODE_SIZE), np.int64),
-        array_at(at[6], at[ARRAYS + 6], ENTRY),
-        array_at(at[7], at[ARRAYS + 7], ENTRY),
-        array_at(at[8], at[ARRAYS + 8], EVENT),
-        array_at(at[9], at[ARRAYS + 9], REQUEST),
-    )
+def _at(core: int, index: int) -> Any:
+    return array_at(core, 2 * ARRAYS, np.int64)[index]
+
+
+@jit
+def head_of(core: int) -> Any:
+    """Return the head."""
+    return array_at(_at(core, 0), 1, HEAD)[0]
+
+
+@jit
+def orders_of(core: int) -> Any:
+    """Return the array of orders."""
+    return array_at(_at(core, 1), _at(core, ARRAYS + 1), ORDER)
+
+
+@jit
+def order_at(core: int, index: int) -> Any:
+    """Return one of orders."""
+    return orders_of(core)[index]
+
+
+@jit
+def levels_of(core: int) -> Any:
+    """Return the array of levels."""
+    return array_at(_at(core, 2), _at(core, ARRAYS + 2), LEVEL)
+
+
+@jit
+def level_at(core: int, index: int) -> Any:
+    """Return one of levels."""
+    return levels_of(core)[index]
+
+
+@jit
+def book_at(core: int, index: int) -> Any:
+    """Return one of books."""
+    return array_at(_at(core, 3), _at(core, ARRAYS + 3), BOOK)[index]
+
+
+@jit
+def symbol_at(core: int, index: int) -> Any:
+    """Return one of symbols."""
+    return array_at(_at(core, 4), _at(core, ARRAYS + 4), SYMBOL)[index]
+
+
+@jit
+def nodes_of(core: int) -> Any:
+    """Return the array of nodes."""
+    return array_at(_at(core, 5), (_at(core, ARRAYS + 5), NODE_SIZE), np.int64)
+
+
+@jit
+def table_of(core: int) -> Any:
+    """Return the array of table."""
+    return array_at(_at(core, 6), _at(core, ARRAYS + 6), ENTRY)
+
+
+@jit
+def tape_of(core: int) -> Any:
+    """Return the array of tape."""
+    return array_at(_at(core, 7), _at(core, ARRAYS + 7), ENTRY)
+
+
+@jit
+def events_of(core: int) -> Any:
+    """Return the array of events."""
+    return array_at(_at(core, 8), _at(core, ARRAYS + 8), EVENT)
+
+
+@jit
+def event_at(core: int, index: int) -> Any:
+    """Return one of events."""
+    return events_of(core)[index]
+
+
+@jit
+def requests_of(core: int) -> Any:
+    """Return the array of requests."""
+    return array_at(_at(core, 9), _at(core, ARRAYS + 9), REQUEST)
+
+
+@jit
+def request_at(core: int, index: int) -> Any:
+    """Return one of requests."""
+    return requests_of(core)[index]

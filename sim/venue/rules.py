@@ -48,9 +48,14 @@ from sim.venue.records import (
     RECORDED,
     SELLS,
     SESSIONS,
-    Core,
     Kind,
     State,
+    head_of,
+    level_at,
+    order_at,
+    orders_of,
+    symbol_at,
+    table_of,
 )
 from sim.venue.tape import match_tape
 from sim.venue.trade import (
@@ -86,15 +91,15 @@ _IS_HALTED, _IS_CLOSED = int(RejectReason.HALTED), int(RejectReason.CLOSED)
 
 
 @jit
-def _refusal(core: Core, slot: int) -> int:
+def _refusal(core: int, slot: int) -> int:
     """Return why a post-only order may not rest, or 0 if it removes nothing."""
-    order = core.orders[slot]
+    order = order_at(core, slot)
     if not order["flags"] & POST_ONLY:
         return 0
     buys, limit, found = order["side"] == _BUY, limit_of(core, slot), 0
     level = best_level(core, opposite_book(order["previous"]))
-    while level != NONE and reaches(buys, limit, core.levels[level]["price"]):
-        if core.levels[level]["shown_orders"] > 0:
+    while level != NONE and reaches(buys, limit, level_at(core, level)["price"]):
+        if level_at(core, level)["shown_orders"] > 0:
             return _BY_DISPLAYED
         found = _BY_POST_ONLY
         level = next_level(core, level)
@@ -102,8 +107,8 @@ def _refusal(core: Core, slot: int) -> int:
 
 
 @jit
-def _rest(core: Core, slot: int) -> None:
-    order = core.orders[slot]
+def _rest(core: int, slot: int) -> None:
+    order = order_at(core, slot)
     link(core, order["previous"], slot)
     if order["shown_qty"] > 0:
         event = emit(core, _ADDED, 0, slot, order["leaves_qty"], order["price"])
@@ -111,18 +116,18 @@ def _rest(core: Core, slot: int) -> None:
 
 
 @jit
-def _meets(core: Core, slot: int) -> bool:
-    return match_tape(core, slot) if core.head[0]["replays"] else match(core, slot)
+def _meets(core: int, slot: int) -> bool:
+    return match_tape(core, slot) if head_of(core)["replays"] else match(core, slot)
 
 
 @jit
-def place(core: Core, slot: int) -> bool:
+def place(core: int, slot: int) -> bool:
     """Match an order that was let in, then let what is left rest or cancel it."""
-    order = core.orders[slot]
-    core.head[0]["pending"] = slot
-    if core.symbols[locate_of(core, slot)]["state"] == _TRADING and not _meets(core, slot):
+    order = order_at(core, slot)
+    head_of(core)["pending"] = slot
+    if symbol_at(core, locate_of(core, slot))["state"] == _TRADING and not _meets(core, slot):
         return False
-    core.head[0]["pending"] = NONE
+    head_of(core)["pending"] = NONE
     if order["leaves_qty"] == 0:
         retire(core, slot)
     elif order["time_in_force"] == _IOC or _is_market(order):
@@ -138,13 +143,13 @@ def _is_market(order: Any) -> bool:
 
 
 @jit
-def _admit(core: Core, slot: int, session: int) -> bool:
+def _admit(core: int, slot: int, session: int) -> bool:
     """Let in an order that was accepted, by the conditions that come before matching."""
-    order = core.orders[slot]
+    order = order_at(core, slot)
     if session != CONTINUOUS:
         _rest(core, slot)
         return True
-    if core.symbols[locate_of(core, slot)]["state"] == _TRADING:
+    if symbol_at(core, locate_of(core, slot))["state"] == _TRADING:
         reason = _refusal(core, slot)
         waits = order["min_qty"] > 0 and not is_enough(core, slot)
         if reason == 0 and waits and order["time_in_force"] == _IOC:
@@ -167,9 +172,9 @@ def _is_price(price: int) -> bool:
 
 
 @jit
-def _rejection(core: Core, request: Any) -> int:
+def _rejection(core: int, request: Any) -> int:
     """Return why an order is not accepted, or 0. [OUCH 5.0: 2.1]"""
-    state = core.symbols[request["locate"]]["state"]
+    state = symbol_at(core, request["locate"])["state"]
     if not 0 < request["qty"] <= QUANTITY_MAX:
         return _INVALID_QUANTITY
     if not _is_price(request["price"]):
@@ -186,9 +191,9 @@ def _rejection(core: Core, request: Any) -> int:
 
 
 @jit
-def _price_in_bands(core: Core, locate: int, buys: bool, price: int) -> int:
+def _price_in_bands(core: int, locate: int, buys: bool, price: int) -> int:
     """Return the price of an order as the book takes it: its own, a band, or best of all."""
-    symbol = core.symbols[locate]
+    symbol = symbol_at(core, locate)
     if price > PRICE_MAX:
         return MARKET if buys else 0
     if buys:
@@ -197,7 +202,7 @@ def _price_in_bands(core: Core, locate: int, buys: bool, price: int) -> int:
 
 
 @jit
-def _reject(core: Core, request: Any, reason: int) -> None:
+def _reject(core: int, request: Any, reason: int) -> None:
     event = emit(core, _REJECTED, reason, NONE, 0, 0)
     event["order_id"] = request["order_id"]
     event["locate"] = request["locate"]
@@ -205,24 +210,24 @@ def _reject(core: Core, request: Any, reason: int) -> None:
 
 
 @jit
-def enter(core: Core, request: Any) -> bool:
+def enter(core: int, request: Any) -> bool:
     """Accept an order, match it, and let a DAY order's remainder rest.
 
     An id that is already live is a retransmission and is ignored. [OUCH 5.0: 2]
     """
-    head, order_id, locate = core.head[0], request["order_id"], request["locate"]
-    if find(core.table, order_id) != NONE:
+    head, order_id, locate = head_of(core), request["order_id"], request["locate"]
+    if find(table_of(core), order_id) != NONE:
         return True
     reason = _rejection(core, request)
     if reason != 0:
         _reject(core, request, reason)
         return True
     buys, session, price = request["side"] == _BUY, request["session"], request["price"]
-    slot = new_order(head, core.orders)
-    insert(core.table, order_id, slot)
+    slot = new_order(head, orders_of(core))
+    insert(table_of(core), order_id, slot)
     head["order_count"] += 1
     head["locate_max"] = max(head["locate_max"], locate)
-    order = core.orders[slot]
+    order = order_at(core, slot)
     order["order_id"] = order_id
     order["reference"] = new_reference(core)
     order["price"] = _price_in_bands(core, locate, buys, price)
@@ -247,15 +252,15 @@ def enter(core: Core, request: Any) -> bool:
 
 
 @jit
-def cancel(core: Core, request: Any) -> bool:
+def cancel(core: int, request: Any) -> bool:
     """Reduce an order to an intended size, executed shares included; 0 cancels what is open.
 
     The order keeps its priority. A cancel that has nothing to cancel is silently ignored.
     [OUCH 5.0: 2.3]
     """
-    slot = find(core.table, request["order_id"])
+    slot = find(table_of(core), request["order_id"])
     if slot != NONE:
-        order = core.orders[slot]
+        order = order_at(core, slot)
         leaves_qty = max(request["qty"] - order["cum_qty"], 0)
         if leaves_qty < order["leaves_qty"]:
             reduce_to(core, slot, leaves_qty, _CANCELED, _BY_USER)
@@ -263,14 +268,14 @@ def cancel(core: Core, request: Any) -> bool:
 
 
 @jit
-def modify(core: Core, request: Any) -> bool:
+def modify(core: int, request: Any) -> bool:
     """Change the kind of a sale, or reduce an order, without loss of priority. [OUCH 5.0: 2.4]
 
     Sell to short or exempt, exempt to short, and back; a request for more shares is ignored.
     """
-    slot = find(core.table, request["order_id"])
+    slot = find(table_of(core), request["order_id"])
     if slot != NONE:
-        order = core.orders[slot]
+        order = order_at(core, slot)
         leaves_qty = request["qty"] - order["cum_qty"]
         same_book = (order["side"] == _BUY) == (request["side"] == _BUY)
         if same_book and 0 < leaves_qty <= order["leaves_qty"]:
@@ -280,7 +285,7 @@ def modify(core: Core, request: Any) -> bool:
 
 
 @jit
-def replace(core: Core, request: Any) -> bool:
+def replace(core: int, request: Any) -> bool:
     """Exchange an order for a new one of the same symbol and side, behind all others.
 
     The request's quantity is what the whole chain may execute, earlier executions included. When
@@ -288,13 +293,13 @@ def replace(core: Core, request: Any) -> bool:
     original is not live or the new id is, nothing happens. [OUCH 5.0: 2.2] While a symbol is halted
     the request is rejected and the original order stands.
     """
-    slot = find(core.table, request["orig_id"])
-    if slot == NONE or find(core.table, request["order_id"]) != NONE:
+    slot = find(table_of(core), request["orig_id"])
+    if slot == NONE or find(table_of(core), request["order_id"]) != NONE:
         return True
-    order = core.orders[slot]
+    order = order_at(core, slot)
     locate, buys = locate_of(core, slot), order["side"] == _BUY
     leaves_qty = request["qty"] - order["cum_qty"]
-    state = core.symbols[locate]["state"]
+    state = symbol_at(core, locate)["state"]
     if leaves_qty <= 0 or request["qty"] > QUANTITY_MAX or not _is_price(request["price"]):
         reduce_to(core, slot, 0, _CANCELED, _BY_USER)
         return True
@@ -303,14 +308,14 @@ def replace(core: Core, request: Any) -> bool:
         return True
     was_shown = order["shown_qty"] > 0
     orig_reference = order["reference"] if was_shown else 0
-    row = core.levels[order["level"]]
+    row = level_at(core, order["level"])
     book = row["book"]
     if was_shown:
         show(core, slot, 0)
     level_qty, level_orders = row["shown_qty"], row["shown_orders"]
     unlink(core, slot)
-    erase(core.table, request["orig_id"])
-    insert(core.table, request["order_id"], slot)
+    erase(table_of(core), request["orig_id"])
+    insert(table_of(core), request["order_id"], slot)
     session = (book // 2) % SESSIONS
     order["previous"] = book
     order["order_id"] = request["order_id"]
@@ -343,48 +348,48 @@ def replace(core: Core, request: Any) -> bool:
 
 
 @jit
-def _stands(core: Core, slot: int, book: int) -> bool:
+def _stands(core: int, slot: int, book: int) -> bool:
     """Whether an order will be displayed in full, without trading before."""
-    order = core.orders[slot]
+    order = order_at(core, slot)
     if order["flags"] & HIDDEN or order["time_in_force"] == _IOC or _is_market(order):
         return False
-    if core.symbols[locate_of(core, slot)]["state"] != _TRADING:
+    if symbol_at(core, locate_of(core, slot))["state"] != _TRADING:
         return True
     level = best_level(core, opposite_book(book))
     buys, limit = order["side"] == _BUY, limit_of(core, slot)
-    return level == NONE or not reaches(buys, limit, core.levels[level]["price"])
+    return level == NONE or not reaches(buys, limit, level_at(core, level)["price"])
 
 
 @jit
-def mass_cancel(core: Core, request: Any) -> bool:
+def mass_cancel(core: int, request: Any) -> bool:
     """Cancel a participant's orders of a symbol, or of all; participant 0 stands for everybody.
 
     Symbol by symbol, bids first, in the order of priority. [OUCH 5.0: 2.5]
     """
     first, last = request["locate"], request["locate"]
     if first == 0:
-        last = core.head[0]["locate_max"]
+        last = head_of(core)["locate_max"]
     for book in range(book_of(first, 0, BUYS), book_of(last + 1, 0, BUYS)):
         level = best_level(core, book)
         if request["session"] not in (INHERIT, (book // 2) % SESSIONS):
             level = NONE
         while level != NONE:
             beyond = next_level(core, level)
-            if not _cancel_queue(core, core.levels[level]["first_shown"], request):
+            if not _cancel_queue(core, level_at(core, level)["first_shown"], request):
                 return False
             # The level may be gone by now: then it has no first order.
-            if not _cancel_queue(core, core.levels[level]["first_hidden"], request):
+            if not _cancel_queue(core, level_at(core, level)["first_hidden"], request):
                 return False
             level = beyond
     return True
 
 
 @jit
-def _cancel_queue(core: Core, slot: int, request: Any) -> bool:
+def _cancel_queue(core: int, slot: int, request: Any) -> bool:
     while slot != NONE:
         if not has_room(core):
             return False
-        order = core.orders[slot]
+        order = order_at(core, slot)
         behind = order["next"]
         if not order["flags"] & RECORDED and (
             request["participant"] == 0 or request["participant"] == order["participant"]
@@ -398,23 +403,23 @@ def _cancel_queue(core: Core, slot: int, request: Any) -> bool:
 
 
 @jit
-def set_state(core: Core, request: Any) -> bool:
+def set_state(core: int, request: Any) -> bool:
     """Set a symbol's trading state. [ITCH 5.0: 1.2.2]"""
-    core.symbols[request["locate"]]["state"] = request["value"]
+    symbol_at(core, request["locate"])["state"] = request["value"]
     event = emit(core, _STATE, request["value"], NONE, 0, 0)
     event["locate"] = request["locate"]
     return True
 
 
 @jit
-def set_bands(core: Core, request: Any) -> bool:
+def set_bands(core: int, request: Any) -> bool:
     """Set a symbol's price bands. What rests outside moves to the band, behind all others there.
 
     Better prices move first. [E4 Rule 4120(a)(13)]
     """
     locate, lower, upper = request["locate"], request["qty"], request["price"]
-    core.symbols[locate]["lower"] = lower
-    core.symbols[locate]["upper"] = upper
+    symbol_at(core, locate)["lower"] = lower
+    symbol_at(core, locate)["upper"] = upper
     for side in range(2):
         price = upper if side == BUYS else lower
         book = book_of(locate, CONTINUOUS, side)
@@ -422,7 +427,7 @@ def set_bands(core: Core, request: Any) -> bool:
         while price > 0 and level != NONE and _is_outside(core, side, level, price):
             if not has_room(core):
                 return False
-            row = core.levels[level]
+            row = level_at(core, level)
             slot = row["first_shown"] if row["first_shown"] != NONE else row["first_hidden"]
             _reprice(core, book, slot, price)
             level = best_level(core, book)
@@ -430,14 +435,14 @@ def set_bands(core: Core, request: Any) -> bool:
 
 
 @jit
-def _is_outside(core: Core, side: int, level: int, price: int) -> bool:
-    at = core.levels[level]["price"]
+def _is_outside(core: int, side: int, level: int, price: int) -> bool:
+    at = level_at(core, level)["price"]
     return at > price if side == BUYS else at < price
 
 
 @jit
-def _reprice(core: Core, book: int, slot: int, price: int) -> None:
-    order = core.orders[slot]
+def _reprice(core: int, book: int, slot: int, price: int) -> None:
+    order = order_at(core, slot)
     orig_reference = order["reference"] if order["shown_qty"] > 0 else 0
     unlink(core, slot)
     order["price"] = price

@@ -22,7 +22,20 @@ from sim.venue.book import (
     unlink,
 )
 from sim.venue.events import CancelReason
-from sim.venue.records import BUYS, CONTINUOUS, NONE, RECORDED, SELLS, SESSIONS, Core, Kind
+from sim.venue.records import (
+    BUYS,
+    CONTINUOUS,
+    NONE,
+    RECORDED,
+    SELLS,
+    SESSIONS,
+    Kind,
+    head_of,
+    level_at,
+    order_at,
+    orders_of,
+    tape_of,
+)
 from sim.venue.trade import emit, limit_of, settle, take
 from sw.jit import jit
 
@@ -36,30 +49,30 @@ UNKNOWN_COUNTERPARTY = 0
 
 
 @jit
-def _fill(core: Core, slot: int, other_id: int, qty: int, price: int, is_maker: int) -> None:
-    core.orders[slot]["cum_qty"] += qty
-    core.head[0]["match_number"] += 1
+def _fill(core: int, slot: int, other_id: int, qty: int, price: int, is_maker: int) -> None:
+    order_at(core, slot)["cum_qty"] += qty
+    head_of(core)["match_number"] += 1
     shown_qty = take(core, slot, qty)
     event = emit(core, _FILLED, is_maker, slot, qty, price)
     event["other_id"] = other_id
-    event["match_number"] = core.head[0]["match_number"]
+    event["match_number"] = head_of(core)["match_number"]
     event["shown_qty"] = shown_qty
 
 
 @jit
-def match_tape(core: Core, slot: int) -> bool:
+def match_tape(core: int, slot: int) -> bool:
     """Let an order of ours take the recorded shares that it reaches; it is canceled at ours."""
-    taker = core.orders[slot]
+    taker = order_at(core, slot)
     buys, limit = taker["side"] == _BUY, limit_of(core, slot)
     level = best_level(core, opposite_book(taker["previous"]))
-    while level != NONE and reaches(buys, limit, core.levels[level]["price"]):
+    while level != NONE and reaches(buys, limit, level_at(core, level)["price"]):
         for queue in range(2):
-            row = core.levels[level]
+            row = level_at(core, level)
             maker = row["first_shown"] if queue == 0 else row["first_hidden"]
             while maker != NONE and taker["leaves_qty"] > 0:
                 if not has_room(core):
                     return False
-                other = core.orders[maker]
+                other = order_at(core, maker)
                 if not other["flags"] & RECORDED:
                     reduce_taker(core, slot)
                     return True
@@ -73,9 +86,9 @@ def match_tape(core: Core, slot: int) -> bool:
 
 
 @jit
-def reduce_taker(core: Core, slot: int) -> None:
+def reduce_taker(core: int, slot: int) -> None:
     """Cancel what is left of an order that does not rest yet."""
-    order = core.orders[slot]
+    order = order_at(core, slot)
     qty = order["leaves_qty"]
     take(core, slot, qty)
     emit(core, _CANCELED, _BY_SELF_MATCH, slot, qty, order["price"])
@@ -83,7 +96,7 @@ def reduce_taker(core: Core, slot: int) -> None:
 
 @jit
 def _fill_ours(
-    core: Core, book: int, limit: int, last: int, other_id: int, request: Any, shares: int
+    core: int, book: int, limit: int, last: int, other_id: int, request: Any, shares: int
 ) -> bool:
     """Fill our orders of a book down to a price, or to an order, up to so many shares.
 
@@ -91,15 +104,15 @@ def _fill_ours(
     """
     buys = book % 2 == SELLS  # As the aggressor sees it.
     level = best_level(core, book)
-    while level != NONE and reaches(buys, limit, core.levels[level]["price"]):
+    while level != NONE and reaches(buys, limit, level_at(core, level)["price"]):
         beyond = next_level(core, level)
         for queue in range(2):
-            row = core.levels[level]
+            row = level_at(core, level)
             slot = row["first_shown"] if queue == 0 else row["first_hidden"]
             while slot != NONE and slot != last and request["min_qty"] < shares:
                 if not has_room(core):
                     return False
-                order = core.orders[slot]
+                order = order_at(core, slot)
                 behind = order["next"]
                 if not order["flags"] & RECORDED:
                     part = order["shown_qty"] if order["shown_qty"] > 0 else order["leaves_qty"]
@@ -117,34 +130,34 @@ def _fill_ours(
 
 
 @jit
-def _retire(core: Core, slot: int) -> None:
-    order = core.orders[slot]
+def _retire(core: int, slot: int) -> None:
+    order = order_at(core, slot)
     unlink(core, slot)
-    erase(core.tape, order["order_id"])
-    core.head[0]["tape_count"] -= 1
-    free_order(core.head[0], core.orders, slot)
+    erase(tape_of(core), order["order_id"])
+    head_of(core)["tape_count"] -= 1
+    free_order(head_of(core), orders_of(core), slot)
 
 
 @jit
-def _reduce(core: Core, slot: int, shares: int) -> None:
-    order = core.orders[slot]
+def _reduce(core: int, slot: int, shares: int) -> None:
+    order = order_at(core, slot)
     take(core, slot, min(order["leaves_qty"], shares))
     if order["leaves_qty"] == 0:
         _retire(core, slot)
 
 
 @jit
-def _add(core: Core, request: Any, locate: int, is_buy: bool, taken_qty: int) -> bool:
+def _add(core: int, request: Any, locate: int, is_buy: bool, taken_qty: int) -> bool:
     side = BUYS if is_buy else SELLS
     book, price, shares = book_of(locate, CONTINUOUS, side), request["price"], request["qty"]
     available = max(shares - taken_qty, 0)
     against = opposite_book(book)
     if not _fill_ours(core, against, price, NONE, request["order_id"], request, available):
         return False
-    slot = new_order(core.head[0], core.orders)
-    insert(core.tape, request["order_id"], slot)
-    core.head[0]["tape_count"] += 1
-    order = core.orders[slot]
+    slot = new_order(head_of(core), orders_of(core))
+    insert(tape_of(core), request["order_id"], slot)
+    head_of(core)["tape_count"] += 1
+    order = order_at(core, slot)
     order["order_id"] = request["order_id"]
     order["reference"] = request["order_id"]
     order["price"] = price
@@ -163,23 +176,23 @@ def _add(core: Core, request: Any, locate: int, is_buy: bool, taken_qty: int) ->
 
 
 @jit
-def tape_add(core: Core, request: Any) -> bool:
+def tape_add(core: int, request: Any) -> bool:
     """Add a recorded order (A, F)."""
-    if find(core.tape, request["order_id"]) != NONE:
-        core.head[0]["ignored_count"] += 1
+    if find(tape_of(core), request["order_id"]) != NONE:
+        head_of(core)["ignored_count"] += 1
         return True
     return _add(core, request, request["locate"], request["side"] == _BUY, 0)
 
 
 @jit
-def tape_execute(core: Core, request: Any) -> bool:
+def tape_execute(core: int, request: Any) -> bool:
     """Execute shares of a recorded order (E, C), and those of ours that stand before it."""
-    slot = find(core.tape, request["order_id"])
+    slot = find(tape_of(core), request["order_id"])
     if slot == NONE:
-        core.head[0]["ignored_count"] += 1
+        head_of(core)["ignored_count"] += 1
         return True
-    order = core.orders[slot]
-    book, shares = core.levels[order["level"]]["book"], min(request["qty"], order["leaves_qty"])
+    order = order_at(core, slot)
+    book, shares = level_at(core, order["level"])["book"], min(request["qty"], order["leaves_qty"])
     limit = order["price"]
     if not _fill_ours(core, book, limit, slot, UNKNOWN_COUNTERPARTY, request, shares):
         return False
@@ -188,25 +201,25 @@ def tape_execute(core: Core, request: Any) -> bool:
 
 
 @jit
-def tape_reduce(core: Core, request: Any) -> bool:
+def tape_reduce(core: int, request: Any) -> bool:
     """Cancel some shares of a recorded order (X), or all of more than it has (D)."""
-    slot = find(core.tape, request["order_id"])
+    slot = find(tape_of(core), request["order_id"])
     if slot == NONE:
-        core.head[0]["ignored_count"] += 1
+        head_of(core)["ignored_count"] += 1
     else:
         _reduce(core, slot, request["qty"])
     return True
 
 
 @jit
-def tape_replace(core: Core, request: Any) -> bool:
+def tape_replace(core: int, request: Any) -> bool:
     """Replace a recorded order (U). What we took of the original stays taken."""
-    slot = find(core.tape, request["orig_id"])
-    if slot == NONE or find(core.tape, request["order_id"]) != NONE:
-        core.head[0]["ignored_count"] += 1
+    slot = find(tape_of(core), request["orig_id"])
+    if slot == NONE or find(tape_of(core), request["order_id"]) != NONE:
+        head_of(core)["ignored_count"] += 1
         return True
-    order = core.orders[slot]
-    locate = core.levels[order["level"]]["book"] // _BOOKS
+    order = order_at(core, slot)
+    locate = level_at(core, order["level"])["book"] // _BOOKS
     is_buy, taken_qty = order["side"] == _BUY, order["taken_qty"]
     request["side"] = order["side"]
     if not _add(core, request, locate, is_buy, taken_qty):

@@ -17,7 +17,20 @@ from sim.venue.book import (
     unlink,
 )
 from sim.venue.events import CancelReason, SelfMatch
-from sim.venue.records import HIDDEN, NONE, SESSIONS, Core, Kind
+from sim.venue.records import (
+    HIDDEN,
+    NONE,
+    SESSIONS,
+    Kind,
+    event_at,
+    head_of,
+    level_at,
+    levels_of,
+    order_at,
+    orders_of,
+    symbol_at,
+    table_of,
+)
 from sw.jit import jit
 
 # Enumerations are not integers to a compiler: what the functions use stands here by its number.
@@ -35,10 +48,10 @@ _NEWEST, _OLDEST = int(SelfMatch.CANCEL_NEWEST), int(SelfMatch.CANCEL_OLDEST)
 
 
 @jit
-def emit(core: Core, kind: int, reason: int, slot: int, qty: int, price: int) -> Any:
+def emit(core: int, kind: int, reason: int, slot: int, qty: int, price: int) -> Any:
     """Write an event about an order as it stands after it, and return it for what is particular."""
-    head, order = core.head[0], core.orders[slot]
-    event = core.events[head["event_count"]]
+    head, order = head_of(core), order_at(core, slot)
+    event = event_at(core, head["event_count"])
     head["event_count"] += 1
     event["kind"] = kind
     event["reason"] = reason
@@ -57,7 +70,7 @@ def emit(core: Core, kind: int, reason: int, slot: int, qty: int, price: int) ->
     event["other_participant"] = 0
     event["side"] = order["side"]
     event["time_in_force"] = order["time_in_force"]
-    row = core.levels[order["level"]]
+    row = level_at(core, order["level"])
     event["level_qty"] = row["shown_qty"]
     event["level_orders"] = row["shown_orders"]
     event["locate"] = locate_of(core, slot)
@@ -65,39 +78,39 @@ def emit(core: Core, kind: int, reason: int, slot: int, qty: int, price: int) ->
 
 
 @jit
-def locate_of(core: Core, slot: int) -> int:
+def locate_of(core: int, slot: int) -> int:
     """Return the symbol of an order. One that does not rest has its book where others link."""
-    order = core.orders[slot]
+    order = order_at(core, slot)
     level = order["level"]
-    book = core.levels[level]["book"] if level != NONE else order["previous"]
+    book = level_at(core, level)["book"] if level != NONE else order["previous"]
     return book // (2 * SESSIONS)
 
 
 @jit
-def new_reference(core: Core) -> int:
+def new_reference(core: int) -> int:
     """Return the next order reference number of the day."""
-    core.head[0]["reference"] += 1
-    return core.head[0]["reference"]
+    head_of(core)["reference"] += 1
+    return head_of(core)["reference"]
 
 
 # Shares that leave an order.
 
 
 @jit
-def retire(core: Core, slot: int) -> None:
+def retire(core: int, slot: int) -> None:
     """Forget an order, in its level or out of it."""
-    order = core.orders[slot]
+    order = order_at(core, slot)
     if order["level"] != NONE:
         unlink(core, slot)
-    erase(core.table, order["order_id"])
-    core.head[0]["order_count"] -= 1
-    free_order(core.head[0], core.orders, slot)
+    erase(table_of(core), order["order_id"])
+    head_of(core)["order_count"] -= 1
+    free_order(head_of(core), orders_of(core), slot)
 
 
 @jit
-def take(core: Core, slot: int, qty: int) -> int:
+def take(core: int, slot: int, qty: int) -> int:
     """Take shares off an order, the displayed ones first; return how many were displayed."""
-    order = core.orders[slot]
+    order = order_at(core, slot)
     order["leaves_qty"] -= qty
     shown_qty = min(order["shown_qty"], qty)
     if shown_qty > 0:
@@ -108,9 +121,9 @@ def take(core: Core, slot: int, qty: int) -> int:
 
 
 @jit
-def settle(core: Core, slot: int) -> None:
+def settle(core: int, slot: int) -> None:
     """Retire a resting order without shares; refresh one whose displayed part is used up."""
-    order = core.orders[slot]
+    order = order_at(core, slot)
     if order["leaves_qty"] == 0:
         retire(core, slot)
     elif order["shown_qty"] == 0 and not order["flags"] & HIDDEN:
@@ -118,9 +131,9 @@ def settle(core: Core, slot: int) -> None:
 
 
 @jit
-def _refresh(core: Core, slot: int) -> None:
+def _refresh(core: int, slot: int) -> None:
     """Display the next part of a reserve order, behind all others and under a new reference."""
-    order = core.orders[slot]
+    order = order_at(core, slot)
     requeue(core, slot)
     order["reference"] = new_reference(core)
     show(core, slot, part_to_show(order))
@@ -129,9 +142,9 @@ def _refresh(core: Core, slot: int) -> None:
 
 
 @jit
-def reduce_to(core: Core, slot: int, leaves_qty: int, kind: int, reason: int) -> None:
+def reduce_to(core: int, slot: int, leaves_qty: int, kind: int, reason: int) -> None:
     """Take what is above so many shares off an order, of its reserve first."""
-    order = core.orders[slot]
+    order = order_at(core, slot)
     qty = order["leaves_qty"] - leaves_qty
     order["leaves_qty"] = leaves_qty
     shown_qty = max(order["shown_qty"] - leaves_qty, 0)
@@ -149,18 +162,18 @@ def reduce_to(core: Core, slot: int, leaves_qty: int, kind: int, reason: int) ->
 
 
 @jit
-def limit_of(core: Core, slot: int) -> int:
+def limit_of(core: int, slot: int) -> int:
     """Return the worst price an order may trade at: its own, or a band that is nearer."""
-    order = core.orders[slot]
-    symbol = core.symbols[locate_of(core, slot)]
+    order = order_at(core, slot)
+    symbol = symbol_at(core, locate_of(core, slot))
     if order["side"] == _BUY:
         return min(order["price"], symbol["upper"]) if symbol["upper"] > 0 else order["price"]
     return max(order["price"], symbol["lower"])
 
 
 @jit
-def _is_own(core: Core, slot: int, maker: int) -> bool:
-    taker, other = core.orders[slot], core.orders[maker]
+def _is_own(core: int, slot: int, maker: int) -> bool:
+    taker, other = order_at(core, slot), order_at(core, maker)
     return (
         taker["self_match"] != 0
         and taker["participant"] != 0
@@ -169,7 +182,7 @@ def _is_own(core: Core, slot: int, maker: int) -> bool:
 
 
 @jit
-def _lose(core: Core, slot: int, qty: int, prevented_qty: int, price: int) -> None:
+def _lose(core: int, slot: int, qty: int, prevented_qty: int, price: int) -> None:
     """Take shares off an order that would have traded with its own participant."""
     shown_qty = take(core, slot, qty)
     event = emit(core, _SELF_MATCHED, _BY_SELF_MATCH, slot, qty, price)
@@ -178,12 +191,12 @@ def _lose(core: Core, slot: int, qty: int, prevented_qty: int, price: int) -> No
 
 
 @jit
-def _prevent(core: Core, slot: int, maker: int) -> None:
+def _prevent(core: int, slot: int, maker: int) -> None:
     """Keep an order from trading with one of its own participant.
 
     Shares that both lose count as executed for the chain of replaces. [OUCH 5.0: 2.2]
     """
-    taker, other = core.orders[slot], core.orders[maker]
+    taker, other = order_at(core, slot), order_at(core, maker)
     part = other["shown_qty"] if other["shown_qty"] > 0 else other["leaves_qty"]
     qty, price = min(taker["leaves_qty"], part), other["price"]
     if taker["self_match"] == _NEWEST:
@@ -200,12 +213,12 @@ def _prevent(core: Core, slot: int, maker: int) -> None:
 
 
 @jit
-def _meet(core: Core, slot: int, maker: int) -> None:
+def _meet(core: int, slot: int, maker: int) -> None:
     """Trade an incoming order with a resting one, at the resting one's price."""
     if _is_own(core, slot, maker):
         _prevent(core, slot, maker)
         return
-    head, taker, other = core.head[0], core.orders[slot], core.orders[maker]
+    head, taker, other = head_of(core), order_at(core, slot), order_at(core, maker)
     part = other["shown_qty"] if other["shown_qty"] > 0 else other["leaves_qty"]
     qty = min(taker["leaves_qty"], part)
     head["match_number"] += 1
@@ -218,17 +231,17 @@ def _meet(core: Core, slot: int, maker: int) -> None:
     event["other_participant"] = taker["participant"]
     event["match_number"] = head["match_number"]
     event["shown_qty"] = shown_qty
-    core.symbols[event["locate"]]["last_price"] = other["price"]
+    symbol_at(core, event["locate"])["last_price"] = other["price"]
     settle(core, maker)
 
 
 @jit
-def match(core: Core, slot: int) -> bool:
+def match(core: int, slot: int) -> bool:
     """Trade an incoming order: the best price first, displayed orders before others, then by time.
 
     [E4 Rule 4757(a)(1)] A resting order with a minimum quantity is passed over by less than that.
     """
-    taker, levels = core.orders[slot], core.levels
+    taker, levels = order_at(core, slot), levels_of(core)
     buys, limit = taker["side"] == _BUY, limit_of(core, slot)
     level = best_level(core, opposite_book(taker["previous"]))
     while (
@@ -243,8 +256,8 @@ def match(core: Core, slot: int) -> bool:
         while maker != NONE and taker["leaves_qty"] > 0:
             if not has_room(core):
                 return False
-            behind = core.orders[maker]["next"]
-            if taker["leaves_qty"] >= core.orders[maker]["min_qty"]:
+            behind = order_at(core, maker)["next"]
+            if taker["leaves_qty"] >= order_at(core, maker)["min_qty"]:
                 _meet(core, slot, maker)
             maker = behind
         level = beyond
@@ -262,13 +275,13 @@ def _part(order: Any, number: int) -> int:
 
 
 @jit
-def is_enough(core: Core, slot: int) -> bool:
+def is_enough(core: int, slot: int) -> bool:
     """Whether an incoming order would execute its minimum quantity, all makers together.
 
     Plays :func:`match` without trading. Reserve orders come back to the end of their queue one
     after the other, so the queue is passed part by part.
     """
-    taker = core.orders[slot]
+    taker = order_at(core, slot)
     buys, limit, left, missing = (
         taker["side"] == _BUY,
         limit_of(core, slot),
@@ -276,13 +289,13 @@ def is_enough(core: Core, slot: int) -> bool:
         taker["min_qty"],
     )
     level = best_level(core, opposite_book(taker["previous"]))
-    while level != NONE and reaches(buys, limit, core.levels[level]["price"]):
+    while level != NONE and reaches(buys, limit, level_at(core, level)["price"]):
         number, shown = 0, True
         while shown:
             shown = False
-            maker = core.levels[level]["first_shown"]
+            maker = level_at(core, level)["first_shown"]
             while maker != NONE:
-                qty = min(_part(core.orders[maker], number), left)
+                qty = min(_part(order_at(core, maker), number), left)
                 shown |= qty > 0
                 if qty > 0 and _is_own(core, slot, maker):
                     if taker["self_match"] == _NEWEST:
@@ -294,11 +307,11 @@ def is_enough(core: Core, slot: int) -> bool:
                     missing -= qty
                 if missing <= 0 or left == 0:
                     return missing <= 0
-                maker = core.orders[maker]["next"]
+                maker = order_at(core, maker)["next"]
             number += 1
-        maker = core.levels[level]["first_hidden"]
+        maker = level_at(core, level)["first_hidden"]
         while maker != NONE:
-            other = core.orders[maker]
+            other = order_at(core, maker)
             if left >= other["min_qty"]:
                 qty = min(other["leaves_qty"], left)
                 if _is_own(core, slot, maker):
