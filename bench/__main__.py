@@ -2,9 +2,14 @@
 
 import sys
 
-from bench import area, cycles, risk
+from bench import area, cycles, matching, risk
 
-PARTS = {"cycles": cycles.measure, "area": area.measure, "risk": risk.measure}
+PARTS = {
+    "cycles": cycles.measure,
+    "area": area.measure,
+    "risk": risk.measure,
+    "matching": matching.measure,
+}
 
 
 def main() -> int:

@@ -133,6 +133,11 @@ class _BookSide:
         level = self._levels[price]
         return price, level.qty, len(level.orders)
 
+    def at(self, price: int) -> tuple[int, int]:
+        """Quantity and number of orders of a price."""
+        level = self._levels.get(price)
+        return (0, 0) if level is None else (level.qty, len(level.orders))
+
     def levels(self) -> list[tuple[int, _Level]]:
         """Every price with its level, the best first."""
         return [(self._sign * rank, self._levels[self._sign * rank]) for rank in self._ranks[::-1]]
@@ -230,6 +235,19 @@ class Book:
             for _, level in self._levels(locate, side)
             for order in level.orders.values()
         ]
+
+    def order(self, reference: int) -> tuple[int, Side, int, int] | None:
+        """Return stock locate, side, price and shares of a live order."""
+        found = self._orders.get(reference)
+        if found is None:
+            return None
+        return found.stock_locate, found.side, found.price, found.shares
+
+    def level(self, locate: int, side: Side, price: int) -> tuple[int, int]:
+        """Return quantity and number of orders of one price, zeros where there is none."""
+        if locate not in self._sides:
+            return 0, 0
+        return self._sides[locate][side is Side.SELL].at(price)
 
     def mark_gap(self) -> None:
         """Flag every symbol: messages were lost and any of them may have been its own."""

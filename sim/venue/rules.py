@@ -2,17 +2,19 @@
 
 Jitted, without allocation. `E4` is Nasdaq's Equity 4 rulebook. Which rule stands where:
 
-==========================  =======================================  ==========================
-rule                        source                                   function
-==========================  =======================================  ==========================
-price, display, time        E4 Rule 4757(a)(1)                       :func:`~sim.venue.trade.match`
-post-only                   E4 Rule 4702(b)(4), OUCH 5.0 App. C      :func:`_refusal`
-minimum quantity            E4 Rule 4703(e)                          :func:`~sim.venue.trade.is_enough`
-reserve                     E4 Rule 4703(h), ITCH 5.0 1.3            :func:`~sim.venue.trade._refresh`
-self-match prevention       E4 Rule 4757(a)(4), OUCH 5.0 3.5         :func:`~sim.venue.trade._prevent`
-cancel, modify, replace     OUCH 5.0 2.3, 2.4, 2.2                   :func:`cancel` ...
-price bands                 E4 Rule 4120(a)(13), OUCH 5.0 3.13       :func:`set_bands`
-==========================  =======================================  ==========================
+=======================  ==============================  =================================
+rule                     source                          function
+=======================  ==============================  =================================
+price, display, time     E4 Rule 4757(a)(1)              :func:`sim.venue.trade.match`
+post-only                E4 Rule 4702(b)(4)              :func:`_refusal`
+minimum quantity, FOK    E4 Rule 4703(e)                 :func:`sim.venue.trade.is_enough`
+reserve                  E4 Rule 4703(h)                 ``_refresh`` in the same place
+self-match prevention    E4 Rule 4757(a)(4)              ``_prevent`` in the same place
+cancel, modify, replace  OUCH 5.0 2.3, 2.4, 2.2          functions of these names
+mass cancel              OUCH 5.0 2.5                    :func:`mass_cancel`
+price bands              E4 Rule 4120(a)(13)             :func:`set_bands`
+crosses                  E4 Rules 4752, 4753, 4754       :mod:`sim.venue.cross`
+=======================  ==============================  =================================
 
 A function that returns a bool returns False when an array is nearly full. It is called again once
 there is room, with the same arguments, and goes on where it was.
@@ -168,7 +170,7 @@ def _admit(core: int, slot: int, session: int) -> bool:
 
 @jit
 def _is_price(price: int) -> bool:
-    return 0 < price <= PRICE_MAX or price == MARKET or price == _MARKET_TOO
+    return 0 < price <= PRICE_MAX or price in (MARKET, _MARKET_TOO)
 
 
 @jit
@@ -303,7 +305,7 @@ def replace(core: int, request: Any) -> bool:
     if leaves_qty <= 0 or request["qty"] > QUANTITY_MAX or not _is_price(request["price"]):
         reduce_to(core, slot, 0, _CANCELED, _BY_USER)
         return True
-    if state == _HALTED or state == _CLOSED:
+    if state in (_HALTED, _CLOSED):
         _reject(core, request, _IS_HALTED if state == _HALTED else _IS_CLOSED)
         return True
     was_shown = order["shown_qty"] > 0
