@@ -98,10 +98,10 @@ def _next(core: int, locate: int, session: int, side: int) -> int:
 
 
 @jit
-def _fill(core: int, slot: int, other_id: int, qty: int, price: int) -> None:
+def _fill(core: int, slot: int, other_id: int, qty: int, price: int, kind: int) -> None:
     order_at(core, slot)["cum_qty"] += qty
     shown_qty = take(core, slot, qty)
-    event = emit(core, _CROSS_EXECUTED, 0, slot, qty, price)
+    event = emit(core, _CROSS_EXECUTED, kind, slot, qty, price)
     event["other_id"] = other_id
     event["match_number"] = head_of(core)["match_number"]
     event["shown_qty"] = shown_qty
@@ -125,8 +125,8 @@ def cross(core: int, request: Any) -> bool:
         qty = min(min(buyer["leaves_qty"], seller["leaves_qty"]), request["qty"])
         buy_id, sell_id = buyer["order_id"], seller["order_id"]
         head_of(core)["match_number"] += 1
-        _fill(core, buy, sell_id, qty, price)
-        _fill(core, sell, buy_id, qty, price)
+        _fill(core, buy, sell_id, qty, price, request["value"])
+        _fill(core, sell, buy_id, qty, price, request["value"])
         request["qty"] -= qty
     if request["orig_id"] > 0:
         symbol_at(core, locate)["last_price"] = price

@@ -132,7 +132,10 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class Executed:
-    """One side of an execution. Both sides carry the same match number."""
+    """One side of an execution. Both sides carry the same match number.
+
+    ``cross`` is ITCH's cross type, empty outside of a cross.
+    """
 
     order_id: int
     counterparty_id: int
@@ -140,7 +143,7 @@ class Executed:
     last_price: int
     match_number: int
     is_maker: bool
-    in_cross: bool = False
+    cross: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,7 +272,7 @@ def _filled(row: Record) -> list[Event]:
 
 def _crossed(row: Record) -> list[Event]:
     order, other, number = row.order_id, row.other_id, row.match_number
-    return [Executed(order, other, row.qty, row.price, number, False, in_cross=True)]
+    return [Executed(order, other, row.qty, row.price, number, False, chr(row.reason))]
 
 
 def _canceled(row: Record) -> list[Event]:

@@ -9,7 +9,7 @@ from protocol.frames import Address, parse_tcp, tcp_frame
 from protocol.ip import TcpFlag
 from protocol.orders import Side
 from sim.venue.gateway import Gateway
-from sim.venue.matching import MatchingEngine, NewOrder
+from sim.venue.matching import Cross, MatchingEngine, NewOrder, SelfMatch
 from sim.venue.replay import ReplayBook
 
 VENUE, CLIENT = Address(b"venue1", 1, 26_400), Address(b"client", 2, 40_000)
@@ -23,7 +23,7 @@ ACCEPTED, REPLACED, CANCELED = "Order Accepted", "Order Replaced", "Order Cancel
 class Client:
     """A client of one gateway, in front of an engine that others trade on too."""
 
-    def __init__(self, engine=None):
+    def __init__(self, engine=None, **settings):
         self.engine = MatchingEngine() if engine is None else engine
         self.frames: list[bytes] = []
         self.gateway = Gateway(
@@ -34,6 +34,7 @@ class Client:
             VENUE_SEQUENCE,
             CLIENT_SEQUENCE,
             self.frames.append,
+            **settings,
         )
         self.sequence = CLIENT_SEQUENCE
 
@@ -65,11 +66,14 @@ def packed(message: ouch50.Message, **values) -> bytes:
     return soupbintcp.wrap(soupbintcp.UNSEQUENCED_DATA, ouch50.pack(message, values))
 
 
-def enter(ref: int, side: str = "B", qty: int = 100, price: int = PRICE, **more) -> bytes:
+def enter(
+    ref: int, side: str = "B", qty: int = 100, price: int = PRICE, options=(), **more
+) -> bytes:
     values = {"user_ref_num": ref, "side": side, "quantity": qty, "price": price, "symbol": "AAPL"}
     values |= {"time_in_force": "0", "display": "Y", "capacity": "P", "cross_type": "N"}
     values |= {"inter_market_sweep_eligibility": "N", "cl_ord_id": f"id{ref}"}
-    return packed(ouch50.ENTER_ORDER, **(values | more))
+    data = ouch50.pack(ouch50.ENTER_ORDER, values | more, options)
+    return soupbintcp.wrap(soupbintcp.UNSEQUENCED_DATA, data)
 
 
 def replace(orig: int, ref: int, qty: int = 100, price: int = PRICE, **more) -> bytes:
@@ -80,6 +84,10 @@ def replace(orig: int, ref: int, qty: int = 100, price: int = PRICE, **more) -> 
 
 def cancel(ref: int, qty: int = 0) -> bytes:
     return packed(ouch50.CANCEL_ORDER_REQUEST, user_ref_num=ref, quantity=qty)
+
+
+def modify(ref: int, side: str, qty: int) -> bytes:
+    return packed(ouch50.MODIFY_ORDER_REQUEST, user_ref_num=ref, side=side, quantity=qty)
 
 
 def mass_cancel(ref: int, symbol: str = "") -> bytes:
@@ -194,6 +202,116 @@ def test_mass_cancel_cancels_every_order_or_those_of_a_symbol_and_says_so(client
     assert tell(client, enter(6)) == []
     client.stream(mass_cancel(7, "MSFT"))
     assert client.answers("firm", "symbol") == [("Mass Cancel Response", "FIRM", "MSFT")]
+
+
+# Order types.
+
+MIN_QTY, MAX_FLOOR, POST_ONLY = 3, 5, 12
+MARKET = 0x7FFF_FFFF
+
+
+@pytest.mark.parametrize(
+    ("packets", "answers"),
+    [
+        # Fill or kill: IOC with a minimum of all shares. 60 shares are there.
+        (
+            [enter(1, qty=61, time_in_force="3", options=[(MIN_QTY, 61)])],
+            [(ACCEPTED, 1, 61), (CANCELED, 1, 61, "I")],
+        ),
+        (
+            [enter(1, qty=60, time_in_force="3", options=[(MIN_QTY, 60)])],
+            [(ACCEPTED, 1, 60), ("Order Executed", 1, 60)],
+        ),
+        ([enter(1, qty=60, options=[(MIN_QTY, 61)])], [("Rejected", 1, 0x0D)]),
+        (
+            [enter(1, options=[(POST_ONLY, "P")])],
+            [(ACCEPTED, 1, 100), (CANCELED, 1, 100, "G")],
+        ),
+        (
+            [enter(1, price=MARKET)],
+            [(ACCEPTED, 1, 100), ("Order Executed", 1, 60), (CANCELED, 1, 40, "I")],
+        ),
+        ([enter(1, cross_type="O", price=MARKET)], [(ACCEPTED, 1, 100)]),
+        ([enter(1, cross_type="R")], [("Rejected", 1, 0x14)]),
+        ([enter(1, display="N", options=[(MAX_FLOOR, 10)])], [("Rejected", 1, 0x04)]),
+        # A sale that is marked short after all, and reduced: it keeps its place.
+        (
+            [enter(1, "S"), modify(1, "T", 5)],
+            [(ACCEPTED, 1, 100), ("Order Modified", 1, 5)],
+        ),
+        # Not to the other side, and not to more shares.
+        (
+            [enter(1, "S"), modify(1, "B", 5)],
+            [(ACCEPTED, 1, 100)],
+        ),
+        (
+            [enter(1, "S"), modify(1, "S", 101)],
+            [(ACCEPTED, 1, 100)],
+        ),
+    ],
+)  # fmt: skip
+def test_order_types_are_answered_like_this(client, packets, answers):
+    client.engine.enter(NewOrder(900, 7, Side.SELL, 60, PRICE))
+    assert tell(client, *packets) == answers
+
+
+def test_hidden_order_is_not_in_the_depth_and_trades(client):
+    tell(client, enter(1, display="N"))
+    assert client.engine.bbo(7) == (None, None)
+    client.gateway.publish(client.engine.enter(NewOrder(900, 7, Side.SELL, 60, PRICE)), 77)
+    assert client.answers() == [("Order Executed", 1, 60)]
+
+
+def test_next_part_of_a_reserve_order_is_restated(client):
+    tell(client, enter(1, qty=100, options=[(MAX_FLOOR, 30)]))
+    assert client.engine.bbo(7)[0].qty == 30
+    client.gateway.publish(client.engine.enter(NewOrder(900, 7, Side.SELL, 40, PRICE)), 77)
+    restated = parse_tcp(client.frames[1])
+    message, values, options = ouch50.unpack(ouch50.OUTBOUND, restated.payload[3:])
+    assert (message.title, values["reason"]) == ("Order Restated", "R")
+    assert options == [(1, 3), (22, 30), (23, PRICE)]
+    assert client.answers() == [
+        ("Order Executed", 1, 30),
+        ("Order Restated", 1, "R"),
+        ("Order Executed", 1, 10),
+    ]
+
+
+def test_own_orders_that_meet_are_answered_with_what_was_prevented():
+    client = Client(self_match=SelfMatch.DECREMENT)
+    tell(client, enter(1, qty=100))
+    client.stream(enter(2, "S", qty=150))
+    names = ("user_ref_num", "decrement_shares", "quantity_prevented_from_trading")
+    names += ("execution_price", "aiq_strategy")
+    assert client.answers(*names)[1:] == [
+        ("AIQ Canceled", 2, 100, 100, PRICE, "D"),
+        ("AIQ Canceled", 1, 100, 100, PRICE, "D"),
+    ]
+    assert client.engine.order(1) is None
+    assert client.engine.order(2).leaves_qty == 50
+
+
+def test_order_in_a_cross_is_answered_with_its_type(client):
+    client.engine.enter(NewOrder(900, 7, Side.SELL, 60, PRICE, cross=Cross.OPENING))
+    tell(client, enter(1, cross_type="O", price=MARKET))
+    client.gateway.publish(client.engine.cross(7, Cross.OPENING), 77)
+    names = ("user_ref_num", "quantity", "price", "liquidity_flag", "reason")
+    assert client.answers(*names) == [
+        ("Order Executed", 1, 60, PRICE, "O"),
+        ("Order Canceled", 1, 40, "E"),
+    ]
+
+
+def test_orders_are_canceled_when_the_connection_is_lost(client):
+    client.engine.enter(NewOrder(900, 7, Side.BUY, 60, PRICE))
+    tell(client, enter(1), enter(2, symbol="MSFT"), enter(3, price=PRICE + 100))
+    client.gateway.disconnect(77)
+    assert client.answers() == [
+        (CANCELED, 3, 100, "Z"),
+        (CANCELED, 1, 100, "Z"),
+        (CANCELED, 2, 100, "Z"),
+    ]
+    assert client.engine.order(900) is not None
 
 
 # Executions.
