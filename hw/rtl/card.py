@@ -3,25 +3,51 @@
 from functools import reduce
 from operator import add
 
-from amaranth.hdl import Cat, Module, Signal, Value, unsigned
-from amaranth.lib import data, wiring
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, unsigned
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.rtl.book.book import Book
-from hw.rtl.layouts import TIME, OperationKind
+from hw.rtl.csr import RegisterBank
+from hw.rtl.layouts import OPERATION, TIME, OperationKind
+from hw.rtl.order import OrderPath
 from hw.rtl.params import CardParams
 from hw.rtl.parse.parse import Parse
+from hw.rtl.ring.conflation import Conflation
+from hw.rtl.ring.market import MarketRecords
+from hw.rtl.ring.rings import PARAMS, Rings
+from hw.rtl.ring.writer import SLOTS_MAX
+from hw.rtl.risk.events import DECISION, EVENT, AccountKind
+from hw.rtl.risk.gate import Gate
+from hw.rtl.risk.market import MarketView
+from hw.rtl.risk.settings import Settings
+from hw.rtl.telemetry import HighWater, LatencyMeters
 from hw.rtl.wire.arbiter import Arbiter
 from hw.rtl.wire.continuation import Continuation
-from hw.rtl.wire.gmii import GmiiReceiver
+from hw.rtl.wire.gmii import GmiiReceiver, GmiiTransmitter
 from hw.rtl.wire.line import Line
-from hw.rtl.wire.xgmii import XgmiiReceiver
-from protocol.reasons import DropReason
+from hw.rtl.wire.xgmii import XgmiiReceiver, XgmiiTransmitter
+from protocol.emit.amaranth_layout import view
+from protocol.reasons import DenyReason, DropReason
+from protocol.registers import LATENCY_BUCKETS, Capability, LatencyStage, QueueName, RingName
+from protocol.ring import BBO
 
 LINES = 2
 _START = ("session", "sequence", "gap_timeout_ns", "start_stb")
-_OF_BOOK = ("ready", "stale", "stash_used_max")
+_OF_BOOK = (
+    *("ready", "stale", "stash_used_max"),
+    *("known", "symbol_index", "taken_stb", "done_stb"),
+)
 _NOTICES = (OperationKind.CONFIRM, OperationKind.RETRACT, OperationKind.GAP)
+RECEIVERS = {1: GmiiReceiver, 8: XgmiiReceiver}
+TRANSMITTERS = {1: GmiiTransmitter, 8: XgmiiTransmitter}
+CLOCK_MHZ = {1: 125.0, 8: 156.25}
+"""Clock that a width of beat needs for line rate."""
+TRADERS = 16
+"""Traders that the card knows, and as many desks."""
+_HEARTBEAT_CYCLES = 1 << 16
+"""The gate's own watch; that of the host is in the register bank, by card time."""
+_CAPABILITIES = sum(1 << item for item in Capability)
 COUNTER = unsigned(48)
 """At one a cycle of 6.4 ns it counts for twenty days."""
 
@@ -67,7 +93,9 @@ class FeedPath(wiring.Component):
         Memories are swept; feed messages that come before are lost.
     o : ``Out(stream.Signature(event(symbol_count), always_ready=True))``
         One event for each message about an order of a configured symbol.
-    stale : ``Out``
+    o_operation : ``Out(stream.Signature(OPERATION, always_ready=True))``
+        Operations of the parser, as the book takes them.
+    known, symbol_index, taken_stb, done_stb, stale : ``Out``
         See :class:`Book`.
     frames : ``Out(data.ArrayLayout(COUNTER, 2))``
         Frames that came in on each line.
@@ -88,7 +116,7 @@ class FeedPath(wiring.Component):
             raise TypeError(f"params must be a CardParams, not {params!r}")
         self.params = params
         width = params.width
-        self.macs = [GmiiReceiver() if width == 1 else XgmiiReceiver() for _ in range(LINES)]
+        self.macs = [RECEIVERS[width]() for _ in range(LINES)]
         self.feeds = [Line(width) for _ in range(LINES)]
         self.arbiter = Arbiter(params)
         self.parse = Parse(params)
@@ -108,6 +136,7 @@ class FeedPath(wiring.Component):
                 **{name: self.arbiter.signature.members[name] for name in _START},
                 **self._of_book,
                 **{name: book[name] for name in ("i_repair", "o")},
+                "o_operation": Out(stream.Signature(OPERATION, always_ready=True)),
                 "frames": Out(data.ArrayLayout(COUNTER, LINES)),
                 "messages": Out(COUNTER),
                 "lost": Out(COUNTER),
@@ -172,6 +201,8 @@ class FeedPath(wiring.Component):
         m.d.comb += [
             arbiter.now.eq(self.time),
             parse.packet.eq(arbiter.o_packet),
+            self.o_operation.valid.eq(parse.o.valid),
+            self.o_operation.payload.eq(parse.o.payload),
             parse.time.eq(arbiter.o_time),
             self.lost.eq(arbiter.lost_count),
         ]
@@ -210,3 +241,329 @@ class FeedPath(wiring.Component):
         is_message = ~Cat(kind == notice for notice in _NOTICES).any()
         counted(self.messages, operation.valid & is_message, self.parse.short_count)
         counted(self.changes, self.book.o.valid & self.book.o.payload.changed)
+
+
+def transmit_pins(width: int) -> wiring.Signature:
+    """Return the transmit half of the MAC interface: GMII at 1 byte a beat, XGMII at 8."""
+    if width == 1:
+        return wiring.Signature({"txd": Out(8), "tx_en": Out(1), "tx_er": Out(1)})
+    return wiring.Signature({"txd": Out(64), "txc": Out(8)})
+
+
+class Card(wiring.Component):
+    """The whole card: feed in, records to the host, commands back, orders out.
+
+    Nothing runs before the host has set CONTROL; until then what comes in on the pins is not
+    looked at. The order path may wait for slots of the execution ring; the feed never waits.
+
+    Parameters
+    ----------
+    params : CardParams
+        What to build.
+    clock_mhz : float
+        The clock that CLOCK_STEP is made for at reset.
+
+    Members
+    -------
+    lines : ``In(receive_pins(width)).array(2)``
+        The MAC interfaces of feed lines A and B.
+    order_rx, order_tx : ``In(receive_pins(width))``, ``Out(transmit_pins(width))``
+        That of the order port.
+    time : ``In(TIME)``
+        Card time in ns, see :class:`~hw.rtl.telemetry.CardClock`.
+    clock_step : ``Out(64)``
+        What the host wants a cycle to add to it.
+    csr_address, csr_write_stb, csr_write_data, csr_read_stb, csr_read_valid, csr_read_data
+        Registers; see :class:`~hw.rtl.csr.RegisterBank`.
+    o_write, o_read : ``Out``
+        Host memory; see :mod:`hw.rtl.ring.bus`.
+    ready : ``Out(1)``
+        Memories are swept after reset; until then nothing may be asked for.
+    """
+
+    def __init__(self, params: CardParams, clock_mhz: float | None = None):
+        if not isinstance(params, CardParams):
+            raise TypeError(f"params must be a CardParams, not {params!r}")
+        self.params = params
+        width, symbols = params.width, params.symbol_count
+        self.feed = FeedPath(params)
+        self.records = MarketRecords(symbols, self.feed.book.o.payload.shape())
+        self.conflation = Conflation(symbols)
+        self.rings = Rings()
+        self.markets = MarketView(symbols)
+        self.settings = Settings(TRADERS, TRADERS)
+        self.gate = Gate(symbols, TRADERS, TRADERS, _HEARTBEAT_CYCLES)
+        self.order = OrderPath(width, symbols, params.open_order_count, EVENT, DECISION)
+        self.bank = RegisterBank(params, clock_mhz or CLOCK_MHZ[width], _CAPABILITIES)
+        super().__init__(
+            {
+                "lines": In(receive_pins(width)).array(LINES),
+                "order_rx": In(receive_pins(width)),
+                "order_tx": Out(transmit_pins(width)),
+                "time": In(TIME),
+                "clock_step": Out(64),
+                "csr_address": In(self.bank.address.shape()),
+                "csr_write_stb": In(1),
+                "csr_write_data": In(64),
+                "csr_read_stb": In(1),
+                "csr_read_valid": Out(1),
+                "csr_read_data": Out(64),
+                "o_write": Out(PARAMS.write_channel()),
+                "o_read": Out(PARAMS.read_channel()),
+                "ready": Out(1),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        for name in (
+            *("feed", "records", "conflation", "rings", "markets"),
+            *("settings", "gate", "order", "bank"),
+        ):
+            m.submodules[name] = getattr(self, name)
+        feed, records, conflation, rings = self.feed, self.records, self.conflation, self.rings
+        gate, bank = self.gate, self.bank
+        running = bank.control[0]
+        m.d.comb += self.ready.eq(feed.ready & gate.ready)
+
+        # Feed. While the card does not run nothing comes in.
+        started = Signal()
+        m.d.sync += started.eq(running)
+        m.d.comb += [
+            feed.time.eq(self.time),
+            feed.session.eq(Cat(bank.feed_session_low, bank.feed_session_high)),
+            feed.sequence.eq(bank.feed_sequence),
+            feed.gap_timeout_ns.eq(bank.feed_gap_timeout_ns),
+            feed.start_stb.eq(running & ~started),
+            feed.name_stb.eq(bank.symbol_stock_stb),
+            feed.name_index.eq(bank.symbol_index),
+            feed.name_valid.eq(bank.symbol_value.any()),
+            feed.name_stock.eq(bank.symbol_value),
+            feed.locate_stb.eq(bank.symbol_locate_stb),
+            feed.locate_index.eq(bank.symbol_index),
+            feed.locate_valid.eq(bank.symbol_value.any()),
+            feed.locate.eq(bank.symbol_value),
+        ]
+        for line in range(LINES):
+            _admit(m, self.lines[line], feed.lines[line], running)
+            group = bank.feed_group[line]
+            entry = feed.filters[line][0]
+            m.d.comb += [
+                feed.any[line].eq(group == 0),
+                entry.enabled.eq(group != 0),
+                entry.address.eq(group[16:48]),
+                entry.port.eq(group[:16]),
+            ]
+
+        # Records to the host; the gate learns of the markets from them.
+        wiring.connect(m, feed.o_operation, records.i)
+        wiring.connect(m, feed.o, records.i_event)
+        wiring.connect(m, records.o, conflation.i)
+        wiring.connect(m, conflation.o, rings.i_market)
+        wiring.connect(m, self.markets.o, gate.i_market)
+        m.d.comb += [
+            records.known.eq(feed.known),
+            records.symbol_index.eq(feed.symbol_index),
+            records.taken_stb.eq(feed.taken_stb),
+            records.done_stb.eq(feed.done_stb),
+            records.stale.eq(feed.stale),
+            records.configured.eq(bank.configured),
+            records.time.eq(self.time),
+            self.markets.stb.eq(records.o.valid),
+            self.markets.record.eq(records.o.payload.record),
+        ]
+
+        # Rings.
+        wiring.connect(m, rings.o_write, wiring.flipped(self.o_write))
+        wiring.connect(m, rings.o_read, wiring.flipped(self.o_read))
+        m.d.comb += rings.enable.eq(running)
+        for ring_name in RingName:
+            name = ring_name.name.lower()
+            m.d.comb += [
+                getattr(rings, f"{name}_base").eq(getattr(bank, f"{name}_base")),
+                getattr(rings, f"{name}_slots").eq(getattr(bank, f"{name}_slots")),
+                getattr(rings, f"{name}_doorbell_stb").eq(bank.doorbell_stb[ring_name]),
+            ]
+
+        self._orders(m, running)
+        self._registers(m)
+        return m
+
+    def _orders(self, m: Module, running: Value) -> None:
+        """Commands to the gate and the order path, and what they tell back."""
+        rings, gate, order, bank, settings = (
+            self.rings,
+            self.gate,
+            self.order,
+            self.bank,
+            self.settings,
+        )
+        m.submodules.order_mac_rx = receiver = RECEIVERS[self.params.width]()
+        m.submodules.order_mac_tx = transmitter = TRANSMITTERS[self.params.width]()
+        admitted = receive_pins(self.params.width).create()
+        _admit(m, self.order_rx, admitted, running)
+        kind = "gmii" if self.params.width == 1 else "xgmii"
+        for name in admitted.signature.members:
+            m.d.comb += getattr(receiver, f"{kind}_{name}").eq(getattr(admitted, name))
+        for name in self.order_tx.signature.members:
+            m.d.comb += getattr(self.order_tx, name).eq(getattr(transmitter, f"{kind}_{name}"))
+        wiring.connect(m, receiver.o, order.i)
+        wiring.connect(m, order.o, transmitter.i)
+        wiring.connect(m, rings.o_command, order.i_command)
+        wiring.connect(m, order.o_record, rings.i_execution)
+        wiring.connect(m, order.o_event, gate.i)
+        wiring.connect(m, gate.o, order.i_decision)
+
+        # Settings look on; so what they set counts from the next command on.
+        wiring.connect(m, settings.o_symbol, gate.i_symbol)
+        wiring.connect(m, settings.o_account, gate.i_account)
+        wiring.connect(m, settings.o_desk, gate.i_desk)
+        m.d.comb += [
+            settings.stb.eq(rings.command_stb),
+            settings.command.eq(rings.o_command.payload),
+            bank.heartbeat_stb.eq(settings.heartbeat_stb),
+            gate.heartbeat_stb.eq(1),
+        ]
+
+        # The firm's kill switch is a register. It waits while another one is set.
+        killed = Signal(init=1)
+        wanted = bank.kill[0]
+        m.d.comb += [
+            gate.i_kill.valid.eq(settings.o_kill.valid | (gate.ready & (wanted != killed))),
+            gate.i_kill.payload.eq(settings.o_kill.payload),
+        ]
+        with m.If(~settings.o_kill.valid):
+            m.d.comb += [
+                gate.i_kill.payload.kind.eq(AccountKind.FIRM),
+                gate.i_kill.payload.index.eq(0),
+                gate.i_kill.payload.on.eq(wanted),
+            ]
+            with m.If(gate.ready):
+                m.d.sync += killed.eq(wanted)
+
+        # The connection is handed over by ORDER_SESSION, and taken back.
+        session = Signal()
+        start = order.i_start
+        m.d.sync += session.eq(order.session)
+        m.d.comb += [
+            start.valid.eq(running & bank.order_session_stb & bank.order_session.any()),
+            order.stop_stb.eq(bank.order_session_stb & ~bank.order_session.any()),
+            bank.order_session_end_stb.eq(session & ~order.session),
+            order.time.eq(self.time),
+            order.i_stock.valid.eq(bank.symbol_stock_stb),
+            order.i_stock.payload.symbol_index.eq(bank.symbol_index),
+            order.i_stock.payload.stock.eq(bank.symbol_value),
+        ]
+        m.d.comb += [
+            start.payload[name].eq(getattr(bank, f"order_{name}"))
+            for name in start.payload.shape().members
+        ]
+        free = Signal(range(SLOTS_MAX + 1))
+        promised = rings.execution_queued
+        m.d.comb += [
+            free.eq(Mux(rings.execution_free > promised, rings.execution_free - promised, 0)),
+            order.free.eq(free),
+        ]
+
+    def _registers(self, m: Module) -> None:
+        """What the host can read."""
+        feed, rings, order, bank = self.feed, self.rings, self.order, self.bank
+        wiring_of_bus = (
+            (bank.address, self.csr_address),
+            (bank.write_stb, self.csr_write_stb),
+            (bank.write_data, self.csr_write_data),
+            (bank.read_stb, self.csr_read_stb),
+            (self.csr_read_valid, bank.o_read_stb),
+            (self.csr_read_data, bank.o_read_data),
+            (self.clock_step, bank.clock_step),
+        )
+        m.d.comb += [target.eq(source) for target, source in wiring_of_bus]
+
+        def count(event: Value) -> Signal:
+            counter = Signal(COUNTER)
+            with m.If(event):
+                m.d.sync += counter.eq(counter + 1)
+            return counter
+
+        stale_count = Signal(range(self.params.symbol_count + 1))
+        stale = [
+            bank.configured[index] & (feed.stale[index] != 0)
+            for index in range(self.params.symbol_count)
+        ]
+        m.d.sync += stale_count.eq(reduce(add, stale))
+        shown = {
+            "clock_ns": self.time,
+            "messages_received": feed.messages,
+            "messages_lost": feed.lost,
+            "bbo_changes": count(self.records.bbo_stb),
+            "bbo_conflated": count(self.conflation.conflated_stb),
+            "market_skipped": count(self.conflation.lost_stb),
+            "market_high_water": rings.market_high_water,
+            "execution_high_water": rings.execution_high_water,
+            "commands_received": count(rings.command_stb),
+            "orders_sent": count(order.sent_stb),
+            "answers_received": count(order.answer_stb),
+            "stale_symbols": stale_count,
+        }
+        m.d.comb += [getattr(bank, name).eq(value) for name, value in shown.items()]
+        m.d.comb += [bank.frames_received[line].eq(feed.frames[line]) for line in range(LINES)]
+        m.d.comb += [bank.drops[reason].eq(feed.drops[reason]) for reason in DropReason]
+        m.d.comb += [
+            bank.denials[reason].eq(count(order.denied_stb & (order.reason == reason)))
+            for reason in DenyReason
+        ]
+        queues = {
+            QueueName.MARKET: self.conflation.queued_max,
+            QueueName.EXECUTION: rings.execution_queued_max,
+            QueueName.COMMAND: rings.command_high_water,
+        }
+        m.d.comb += [bank.queue_high_water[name].eq(most) for name, most in queues.items()]
+        m.submodules.operations = operations = HighWater(1, len(self.records.queued))
+        m.d.comb += [
+            operations.levels[0].eq(self.records.queued),
+            bank.queue_high_water[QueueName.OPERATION].eq(operations.o[0]),
+        ]
+        self._latencies(m)
+
+    def _latencies(self, m: Module) -> None:
+        """Histograms of what takes time on the card."""
+        feed, rings, order, bank = self.feed, self.rings, self.order, self.bank
+        m.submodules.meters = meters = LatencyMeters(len(LatencyStage), LATENCY_BUCKETS)
+        operation, event = feed.o_operation, feed.o
+        record_ns, command_ns = Signal(TIME), Signal(TIME)
+        record = view(BBO, self.conflation.o.payload)
+        with m.If(self.conflation.o.valid & self.conflation.o.ready):
+            m.d.sync += record_ns.eq(record.ts_card_ns)
+        with m.If(rings.command_stb):
+            m.d.sync += command_ns.eq(self.time)
+        is_message = ~Cat(operation.payload.kind == notice for notice in _NOTICES).any()
+        measured = {
+            LatencyStage.PARSE: (operation.payload.ts_last, operation.valid & is_message),
+            LatencyStage.BOOK: (
+                event.payload.ts_last,
+                event.valid & (event.payload.kind != OperationKind.NONE),
+            ),
+            LatencyStage.RING: (record_ns, rings.market_publish_stb),
+            LatencyStage.ORDER: (command_ns, order.sent_stb | order.denied_stb),
+        }
+        for stage, (begin, end_stb) in measured.items():
+            m.d.comb += [
+                meters.begin[stage].eq(begin),
+                meters.end[stage].eq(self.time),
+                meters.end_stb[stage].eq(end_stb),
+            ]
+        m.d.comb += [meters.bucket.eq(bank.bucket), bank.bucket_count.eq(meters.o_bucket)]
+        for stage in LatencyStage:
+            m.d.comb += [
+                bank.latency_count[stage].eq(meters.count[stage]),
+                bank.latency_sum_ns[stage].eq(meters.sum[stage]),
+                bank.latency_min_ns[stage].eq(meters.min[stage]),
+                bank.latency_max_ns[stage].eq(meters.max[stage]),
+            ]
+
+
+def _admit(m: Module, pins: wiring.PureInterface, inside: wiring.PureInterface, on: Value) -> None:
+    """Let what comes in on pins through while ``on``, and idle characters otherwise."""
+    for name in pins.signature.members:
+        idle = {"rxd": 0x0707070707070707, "rxc": 0xFF} if len(pins.rxd) == 64 else {}
+        m.d.comb += getattr(inside, name).eq(Mux(on, getattr(pins, name), idle.get(name, 0)))

@@ -28,6 +28,8 @@ class CardParams:
     level_count : int
         Best price levels that are kept of each side. A power of two. More of them run out less
         often and take more area: ``docs/decisions/0006`` has figures.
+    open_order_count : int
+        Orders of our own that can be open at once. A power of two.
     cut_through : bool
         Whether a message is acted on before its frame's check sequence is known.
 
@@ -41,6 +43,7 @@ class CardParams:
     symbol_count: int = 64
     order_count: int = 16_384
     level_count: int = 8
+    open_order_count: int = 256
     cut_through: bool = True
 
     def __post_init__(self) -> None:
@@ -49,5 +52,6 @@ class CardParams:
         _power_of_two("symbol_count", self.symbol_count, 2)
         _power_of_two("order_count", self.order_count, 16)
         _power_of_two("level_count", self.level_count, 4)
+        _power_of_two("open_order_count", self.open_order_count, 2)
         if not isinstance(self.cut_through, bool):
             raise TypeError(f"cut_through must be a bool, not {self.cut_through!r}")

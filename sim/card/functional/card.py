@@ -1,7 +1,6 @@
 """The functional card: stages, registers and rings joined."""
 
 from collections.abc import Callable
-from enum import IntEnum, unique
 
 from kernels.risk import Market
 from protocol import registers, ring
@@ -11,19 +10,11 @@ from protocol.registers import Register
 from sim.card.functional.feed import FeedPath
 from sim.card.functional.order import Connection, OrderPath
 from sim.card.functional.wire import Wire
+from sim.card.port import Port
 from sw.card import read
 from sw.ring import RingReader, RingWriter
 
 _CAPABILITIES = 1 << registers.Capability.ORDER_ENTRY | 1 << registers.Capability.HOLD
-
-
-@unique
-class Port(IntEnum):
-    """The card's Ethernet ports."""
-
-    FEED_A = 0
-    FEED_B = 1
-    ORDER = 2
 
 
 class FunctionalCard:
