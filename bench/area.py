@@ -11,11 +11,13 @@ from hw.rtl.book.levels import Levels
 from hw.rtl.book.orders import OrderMap
 from hw.rtl.params import WIDTHS, CardParams
 from hw.rtl.parse.parse import Parse
+from hw.rtl.risk import Gate
 from hw.rtl.wire.arbiter import Arbiter
 from hw.rtl.wire.gmii import GmiiReceiver, GmiiTransmitter
 from hw.rtl.wire.line import Line
 from hw.rtl.wire.xgmii import XgmiiReceiver, XgmiiTransmitter
 
+HEARTBEAT_CYCLES = 1_562_500  # 10 ms.
 METHOD = "yosys, nextpnr-ecp5, LFE5UM5G-85F grade 8, ports registered, seed 1"
 
 
@@ -32,11 +34,17 @@ def stages(width: int) -> dict[str, Callable[[], wiring.Component]]:
         "arbiter": lambda: Arbiter(params),
         "parse": lambda: Parse(params),
     }
-    if width == max(WIDTHS):  # The book has no width; it is placed for the faster clock.
+    if width == max(WIDTHS):  # These have no width; they are placed for the faster clock.
         found |= {
             "book": lambda: Book(params),
             "book: order map": lambda: OrderMap(params.order_count, params.symbol_count),
             "book: levels": lambda: Levels(params.symbol_count, params.level_count),
+            "risk": lambda: Gate(
+                symbol_count=64,
+                trader_count=16,
+                desk_count=16,
+                heartbeat_cycles_max=HEARTBEAT_CYCLES,
+            ),
         }
     return found
 

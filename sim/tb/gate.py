@@ -25,9 +25,9 @@ Fields = dict[str, tuple[int, int, bool]]
 """Place, width and sign of each scalar of a layout, by name."""
 
 ACCOUNT_KINDS = {
-    RiskLevel.TRADER: AccountKind.TRADER.value,
-    RiskLevel.DESK: AccountKind.DESK.value,
-    RiskLevel.FIRM: AccountKind.FIRM.value,
+    RiskLevel.TRADER: AccountKind.TRADER,
+    RiskLevel.DESK: AccountKind.DESK,
+    RiskLevel.FIRM: AccountKind.FIRM,
 }
 
 
@@ -61,7 +61,7 @@ def pack(fields: Fields, values: dict[str, Any]) -> int:
     word = 0
     for name, value in values.items():
         offset, width, _ = fields[name]
-        word |= (int(value) & (1 << width) - 1) << offset
+        word |= (int(getattr(value, "value", value)) & (1 << width) - 1) << offset
     return word
 
 
@@ -79,7 +79,7 @@ def told(step: flow.Step) -> tuple[str, dict[str, Any]]:
     match step:
         case flow.Decide():
             return "i", {
-                "kind": EventKind.ORDER.value,
+                "kind": EventKind.ORDER,
                 "symbol_index": step.symbol,
                 "trader": step.trader,
                 "buys": step.buys,
@@ -94,7 +94,7 @@ def told(step: flow.Step) -> tuple[str, dict[str, Any]]:
             }
         case flow.Execute():
             return "i", {
-                "kind": EventKind.EXECUTE.value,
+                "kind": EventKind.EXECUTE,
                 "symbol_index": step.symbol,
                 "trader": step.trader,
                 "buys": step.buys,
@@ -105,7 +105,7 @@ def told(step: flow.Step) -> tuple[str, dict[str, Any]]:
             }
         case flow.Release():
             return "i", {
-                "kind": EventKind.RELEASE.value,
+                "kind": EventKind.RELEASE,
                 "symbol_index": step.symbol,
                 "trader": step.trader,
                 "buys": step.buys,
@@ -116,7 +116,7 @@ def told(step: flow.Step) -> tuple[str, dict[str, Any]]:
             }
         case flow.Message():
             return "i", {
-                "kind": EventKind.MESSAGE.value,
+                "kind": EventKind.MESSAGE,
                 "trader": step.trader,
                 "now_ns": step.now_ns,
             }

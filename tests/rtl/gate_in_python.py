@@ -1,4 +1,4 @@
-"""The risk gate in Amaranth's simulator: slower than Verilator by far, but there is nothing to build.
+"""The risk gate in Amaranth's simulator: slower than Verilator, but there is nothing to build.
 
 It is for what changes the gate itself, where each change would be another build.
 """

@@ -6,12 +6,16 @@ from pathlib import Path
 import pytest
 
 from hw.rtl.risk import Gate
+from sim.tb import orders_flow as flow
 from sim.tb.runner import run
+from sw.risk import Risk
+from tests.rtl.risk_rows import opening, rows
+from tests.sw.test_risk_flow import play
 
 FOLDER = Path(__file__).parent
 SEED = int(os.environ.get("TICKWIRE_SEED", "20200130"))
 COUNT = int(os.environ.get("TICKWIRE_GATE_EVENTS", "20000"))
-BENCH_TESTS = 5
+BENCH_TESTS = 7
 HEARTBEAT_CYCLES_MAX = 40
 
 
@@ -42,6 +46,15 @@ def test_bad_argument_is_refused(arguments, error, text):
     with pytest.raises(error) as refused:
         Gate(*arguments)
     assert str(refused.value) == text
+
+
+def test_rows_that_the_gate_is_led_to_hold_in_the_host_s_gate():
+    for row in rows()[0]:
+        host = Risk(flow.SYMBOL_COUNT, flow.DESKS)
+        for step in (*opening(), *row.steps):
+            reason = play(host, step)
+            if isinstance(step, flow.Decide):
+                assert reason is step.reason, (row.rule, row.row, step)
 
 
 def test_gate_decides_and_counts_as_the_golden_model():

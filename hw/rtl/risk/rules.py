@@ -8,6 +8,7 @@ from amaranth.hdl import Cat, Const, Mux, signed
 from amaranth.lib import data
 
 from hw.rtl.risk.events import record_layout
+from hw.rtl.risk.stages import flat
 from kernels.exposure import MONEY_MAX, OPEN_ORDERS_MAX, POSITION_MAX, Newest
 from protocol.reasons import DenyReason
 
@@ -58,7 +59,7 @@ LEFT = data.StructLayout(
                     **dict.fromkeys(("gross", "net"), signed(58)),
                     "due_last_ns": signed(64),
                     "interval_ns": 32,
-                    "next_due_ns": 63,
+                    "next_due_ns": 62,
                 }
             ),
         ),
@@ -66,20 +67,21 @@ LEFT = data.StructLayout(
 )
 """What is known of an event before its state: what it adds to each sum, and what the limits leave
 for what was there before. ``counts``: it is no order, and is counted; ``ends``: as of an event;
-``tells``: it is a message. ``..._above``: with the most that the sum can be added. A limit that
-does not concern the event leaves so much that nothing is above it."""
+``tells``: it is a message. ``..._above``: with the most that the sum can be added, so that a sign
+tells whether the sum is below its other end. A limit that does not concern the event leaves so much
+that nothing is above it."""
 NO_LIMIT = (1 << 34) - 1
 """More than shares of a side and a position together."""
 
 
-def rules(event, before, left):
+def rules(event, before, left, sells):
     """Return which rules hold of those that compare with what was before, by reason.
 
-    Without the one that needs the newest order, DUPLICATE_ORDER.
+    Without the one that needs the newest order, DUPLICATE_ORDER. ``sells`` has a bit for each
+    account, as one for all would drive too much.
     """
-    sells = ~event.buys
-    side, opposite = before["side"], _flat(before["opposite"])
-    position = _turned(before["position"].shares, sells)
+    side, opposite = before["side"], flat(before["opposite"])
+    position = _turned(before["position"].shares, ~event.buys)
     found = {
         DenyReason.POSITION_EXCEEDS_LIMIT: _exceed(position, side.open_qty, left.position),
         DenyReason.SHORT_SALE_WITHOUT_LOCATE: _exceed(position, side.open_qty, left.locate),
@@ -93,36 +95,62 @@ def rules(event, before, left):
         known, level = before[name], name.upper()
         found[DenyReason[f"{level}_GROSS_EXCEEDS_LIMIT"]] = known.gross > left[name].gross
         found[DenyReason[f"{level}_NET_EXCEEDS_LIMIT"]] = _exceed(
-            _turned(known.net, sells), before[f"{name}_open"].money, left[name].net
+            _turned(known.net, sells[name]), before[f"{name}_open"].money, left[name].net
         )
     return found
 
 
-def change(m, event, before, after, left):
-    """Do what an event that passes does, as the kernels of :mod:`kernels.exposure`."""
-    m.d.comb += [row.eq(before[name]) for name, row in after.items() if name != "opposite"]
+def change(m, event, left, passed, before, resolved, after):
+    """Do what an event that passes does, as the kernels of :mod:`kernels.exposure`.
+
+    ``before`` has the two ways that the event may find what is known, by whether the event before
+    passed; ``passed`` tells that, once a row; ``resolved`` is the right way, and ``after`` what the
+    event makes of it. Both ways are added to and compared before one is chosen, as ``passed``
+    drives much.
+    """
+
+    def right(name, function):
+        """Return what a function makes of a row, done for both ways."""
+        return Mux(passed[name], function(before["passed"]), function(before["denied"]))
+
+    m.d.comb += [after[name].eq(resolved[name]) for name in ("side", "top")]
     m.d.comb += [
         after["position"].shares.eq(
-            _clamped(before["position"].shares, left.executed, left.executed_above, POSITION_MAX)
+            _clamped(
+                right("position", lambda known: known["position"].shares + left.executed),
+                right(
+                    "position", lambda known: (known["position"].shares + left.executed_above)[-1]
+                ),
+                POSITION_MAX,
+            )
         ),
-        after["side"].open_qty.eq(_bounded(before["side"].open_qty + left.shares, 32)),
+        after["side"].open_qty.eq(
+            bounded(right("side", lambda known: known["side"].open_qty + left.shares), 32)
+        ),
     ]
     for name in ACCOUNTS:
-        known, new = before[name], after[name]
-        money = before[f"{name}_open"].money
-        due_ns = Mux(
-            known.due_ns >= event.now_ns,
-            known.due_ns + left[name].interval_ns,
-            left[name].next_due_ns,
+        new, of_account, opened = after[name], left[name], after[f"{name}_open"]
+        gross = right(name, lambda known, name=name: known[name].gross + left.gross)
+        money = right(
+            f"{name}_open", lambda known, name=name: known[f"{name}_open"].money + left.open
         )
+        due_ns = right(name, lambda known, name=name: known[name].due_ns + left[name].interval_ns)
+        is_due = right(name, lambda known, name=name: known[name].due_ns >= event.now_ns)
         m.d.comb += [
-            new.net.eq(_clamped(known.net, left.net, left.net_above, MONEY_MAX)),
-            new.gross.eq(_bounded(known.gross + left.gross, len(new.gross))),
-            after[f"{name}_open"].money.eq(_bounded(money + left.open, len(money))),
+            new.net.eq(
+                _clamped(
+                    right(name, lambda known, name=name: known[name].net + left.net),
+                    right(name, lambda known, name=name: (known[name].net + left.net_above)[-1]),
+                    MONEY_MAX,
+                )
+            ),
+            new.gross.eq(bounded(gross, len(new.gross))),
+            opened.money.eq(bounded(money, len(opened.money))),
+            new.due_ns.eq(Mux(left.tells, of_account.next_due_ns, resolved[name].due_ns)),
         ]
-        with m.If(left.tells):
-            m.d.comb += new.due_ns.eq(_bounded(due_ns, len(new.due_ns)))
-    _rest(m, event, before, after, left)
+        with m.If(left.tells & is_due):
+            m.d.comb += new.due_ns.eq(bounded(due_ns, len(new.due_ns)))
+    _rest(m, event, left, right, resolved["side"], resolved["top"], after["side"], after["top"])
 
 
 def repeats(event, newest):
@@ -141,41 +169,51 @@ def as_newest(event):
     return Cat(kept[name][: field.width] for name, field in NEWEST)
 
 
-def _rest(m, event, before, after, left):
+def _rest(m, event, left, right, side, top, new, new_top):
     """Follow our own open orders, as :func:`kernels.exposure.rested` and ``ended`` do."""
-    side, new, top = before["side"], after["side"], before["top"]
     key = left.key
-    is_best = (side.best_orders != 0) & (key == side.best_key)
-    is_better = Cat(key, 1) >= _flat(top)
-    is_first_behind = side.orders == side.best_orders
-    with m.If(left.is_order):
-        m.d.comb += new.orders.eq(side.orders + 1)  # An order beyond the most is denied.
-        with m.If(is_better):  # As an order of the best price is, too.
-            m.d.comb += [new.best_key.eq(key), after["top"].eq(Cat(key, 1))]
-            m.d.comb += new.best_orders.eq(Mux(is_best, side.best_orders + 1, 1))
-            with m.If(~is_best):
-                no_price = (~event.buys).replicate(len(key))
-                m.d.comb += new.behind_key.eq(Mux(top.is_set, top.key, no_price))
-        with m.Elif(is_first_behind | (key > side.behind_key)):
-            m.d.comb += new.behind_key.eq(key)
-    with m.Elif(left.ends):
-        m.d.comb += [
-            new.orders.eq(side.orders - (side.orders != 0)),
-            new.best_orders.eq(side.best_orders - is_best),
-        ]
-        with m.If((side.best_orders == 0) | (is_best & (side.best_orders == 1))):
-            m.d.comb += after["top"].key.eq(side.behind_key)
-        with m.If(side.orders <= 1):
-            m.d.comb += after["top"].eq(0)
+
+    def best(known):
+        return (known["side"].best_orders != 0) & (key == known["side"].best_key)
+
+    def better(known):  # As an order of the best price is, too.
+        return Cat(key, 1) >= flat(known["top"])
+
+    def behind(known):
+        is_first = known["side"].orders == known["side"].best_orders
+        return ~better(known) & (is_first | (key > known["side"].behind_key))
+
+    def leaves_behind(known):
+        is_last = best(known) & (known["side"].best_orders == 1)
+        return is_last | (known["side"].best_orders == 0)
+
+    is_best, is_behind = right("side", best), right("side", behind)
+    is_new_best = right("side", lambda known: better(known) & ~best(known))
+    has_orders = right("side", lambda known: known["side"].orders != 0)
+    step = Mux(left.is_order, 1, -1)
+    no_price = (~event.buys).replicate(len(key))
+    with m.If((left.is_order | left.ends) & is_best):
+        m.d.comb += new.best_orders.eq(side.best_orders + step)
+    with m.If(left.is_order | (left.ends & has_orders)):
+        m.d.comb += new.orders.eq(side.orders + step)  # An order beyond the most is denied.
+    with m.If(left.is_order & right("side", better)):
+        m.d.comb += new.best_key.eq(key)
+    with m.If(left.is_order & right("top", better)):
+        m.d.comb += new_top.eq(Cat(key, 1))
+    with m.If(left.is_order & is_behind):
+        m.d.comb += new.behind_key.eq(key)
+    with m.If(left.is_order & is_new_best):
+        m.d.comb += new.best_orders.eq(1)
+        m.d.comb += new.behind_key.eq(Mux(top.is_set, top.key, no_price))
+    with m.If(left.ends & right("top", leaves_behind)):
+        m.d.comb += new_top.key.eq(side.behind_key)
+    with m.If(left.ends & right("top", lambda known: known["side"].orders <= 1)):
+        m.d.comb += new_top.eq(0)
 
 
 def price_key(price, buys):
     """Return the key of a price, or the price of a key."""
     return price ^ (~buys).replicate(len(price))
-
-
-def _flat(record):
-    return record.as_value()
 
 
 def _turned(total, sells):
@@ -197,7 +235,7 @@ def _extended(value, width):
     return Cat(value, sign.replicate(width - len(value)))
 
 
-def _bounded(total, bits):
+def bounded(total, bits):
     """Return a sum, or the end of the range of so many bits that it would leave."""
     if not total.shape().signed:
         return (total | total[bits:].any().replicate(len(total)))[:bits]
@@ -206,13 +244,8 @@ def _bounded(total, bits):
     return (total[:bits] | is_over.replicate(bits)) & ~is_negative.replicate(bits)
 
 
-def _clamped(total, added, added_above, most):
-    """Return a sum, or what is nearest to it from ``-most`` to ``most``.
-
-    ``added_above`` is ``added + most``, by which the lower end is judged beside the sum.
-    """
+def _clamped(total, is_under, most):
+    """Return a sum, or what is nearest to it from ``-most`` to ``most``."""
     bits = most.bit_length()
-    after = total + added
-    is_over = ~after[-1] & after[bits:-1].any()
-    is_under = (total + added_above)[-1]
-    return Mux(is_under, -most, Mux(is_over, most, after[: bits + 1].as_signed()))
+    is_over = ~total[-1] & total[bits:-1].any()
+    return Mux(is_under, -most, Mux(is_over, most, total[: bits + 1].as_signed()))
