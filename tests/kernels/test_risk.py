@@ -418,6 +418,11 @@ def test_table_holds_in_hardware_a_row_a_cycle(rule):
 @pytest.mark.parametrize(
     ("rule", "cycles"),
     [
+        (risk.exceeds_quantity, 1),
+        (risk.forbids_phase, 1),
+        (risk.notional, 2),
+        (risk.off_tick, 4),
+        (risk.outside_band, 4),
         (risk.added_notional, 4),
         (risk.reason_of_order, 5),
         (risk.reason_of_symbol, 4),
@@ -426,7 +431,7 @@ def test_table_holds_in_hardware_a_row_a_cycle(rule):
     ],
     ids=lambda value: getattr(value, "name", value),
 )
-def test_pipelines_of_the_whole_gate_are_this_long(rule, cycles):
+def test_pipelines_are_as_long_as_the_card_s_gate_takes_them_to_be(rule, cycles):
     assert schedule(rule, 156.25).latency == cycles
 
 

@@ -1,4 +1,4 @@
-"""The parts of the risk gate in Verilator, beside Python, Numba and Amaranth's simulator."""
+"""The parts of a decision in Verilator, beside Python, Numba and Amaranth's simulator."""
 
 import os
 
@@ -18,7 +18,7 @@ PARTS = [
 
 
 @pytest.mark.parametrize("part", PARTS, ids=lambda part: part.name)
-def test_part_of_the_gate_is_the_same_on_every_back_end(part):
+def test_part_of_a_decision_is_the_same_on_every_back_end(part):
     print(f"seed={SEED}")
     report = check(part, count=500, seed=SEED)
     assert [leg.name for leg in report.legs] == ["numba", "amaranth", "verilator"]
