@@ -321,8 +321,12 @@ class MatchingEngine:
         """Serve an array of REQUEST in order and return the array of EVENT.
 
         Both are memory that is used again: requests may be changed, events stand until the next
-        call. Locates and operations are taken as they are.
+        call. Raises :class:`ValueError` for a locate or a session that there is not.
         """
+        for name, first, last in (("locate", 0, LOCATES - 1), ("session", INHERIT, SESSIONS - 1)):
+            values = requests[name]
+            if len(values) and not first <= values.min() <= values.max() <= last:
+                raise ValueError(f"{name} must be {first} to {last}, not all of them are")
         self.records = self._memory.run(requests)
         return self.records
 

@@ -41,8 +41,8 @@ class ReplayBook(MatchingEngine):
     order without shares or beyond 31 bits is ignored and counted.
     """
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, orders: int = 1024, events: int = 4096) -> None:
+        super().__init__(orders, events)
         self._memory.core.head["replays"] = 1
 
     @property

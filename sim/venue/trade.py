@@ -268,7 +268,7 @@ def match(core: int, slot: int) -> bool:
 def _part(order: Any, number: int) -> int:
     """Return how many shares an order shows in its n-th part from now, 0 when there is none."""
     if number == 0:
-        return order["shown_qty"]
+        return max(order["shown_qty"] - order["taken_qty"], 0)
     floor = order["max_floor"]
     left = order["leaves_qty"] - order["shown_qty"] - (number - 1) * floor
     return min(floor, left) if floor > 0 and left > 0 else 0

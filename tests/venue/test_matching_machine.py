@@ -1,6 +1,10 @@
 """The engine and a naive one of the golden model, in a game that is drawn at random."""
 
+import os
+import subprocess
+import sys
 from collections import Counter
+from pathlib import Path
 from random import Random
 
 import pytest
@@ -14,6 +18,7 @@ from sim.venue.events import Record, records
 from sim.venue.matching import MARKET, Cross, MatchingEngine, NewOrder, SelfMatch, State
 from sim.venue.records import Kind
 
+ROOT = Path(__file__).resolve().parents[2]
 LOCATES = (1, 2)
 SIDES = tuple(Side)
 CONDITIONS = ("plain", "plain", "hidden", "reserve", "reserve", "post-only")
@@ -244,3 +249,17 @@ def test_long_games_agree_and_see_all_that_can_happen(seed: int) -> None:
     missing |= {"self-matched", "replaced", "repriced"}
     assert not missing - pair.kinds.keys()
     assert pair.kinds["executed"] > 50
+
+
+def test_rules_are_plain_python_where_numba_is_switched_off() -> None:
+    name = test_long_games_agree_and_see_all_that_can_happen.__name__
+    found = subprocess.run(
+        [sys.executable, "-c", f"from tests.venue import test_matching_machine as t; t.{name}(0)"],
+        cwd=ROOT,
+        env={**os.environ, "NUMBA_DISABLE_JIT": "1", "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert found.returncode == 0, found.stderr
+    assert found.stdout == "seed=0\n"

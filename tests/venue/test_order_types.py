@@ -1,5 +1,6 @@
 """Order types, conditions, halts, bands and crosses: a table a rule."""
 
+import numpy as np
 import pytest
 
 from protocol.orders import Side, TimeInForce
@@ -24,6 +25,7 @@ from sim.venue.matching import (
     SelfMatched,
     State,
 )
+from sim.venue.records import REQUEST, Kind, Op
 
 DAY, IOC = TimeInForce.DAY, TimeInForce.IOC
 BUY, SELL = Side.BUY, Side.SELL
@@ -398,6 +400,35 @@ def test_arrays_grow_in_the_middle_of_anything() -> None:
     assert len(prices) == 1_400
     assert prices == sorted(prices)
     assert len(engine.mass_cancel(locate=AAPL)) == 300
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "text"),
+    [
+        ("locate", -1, "locate must be 0 to 65535, not all of them are"),
+        ("locate", 65_536, "locate must be 0 to 65535, not all of them are"),
+        ("session", 3, "session must be -1 to 2, not all of them are"),
+    ],
+)
+def test_array_of_requests_about_what_there_is_not_is_refused(
+    name: str, value: int, text: str
+) -> None:
+    requests = np.zeros(3, REQUEST)
+    requests[1][name] = value
+    with pytest.raises(ValueError, match=f"^{text}$"):
+        MatchingEngine().submit(requests)
+
+
+def test_array_of_requests_is_served_in_order() -> None:
+    engine, requests = MatchingEngine(), np.zeros(3, REQUEST)
+    requests["order_id"], requests["locate"] = (1, 2, 1), AAPL
+    requests["side"], requests["time_in_force"] = (SELL, BUY, 0), DAY
+    requests["qty"], requests["price"] = (100, 40, 0), PRICE
+    requests["op"] = (Op.ENTER, Op.ENTER, Op.CANCEL)
+    kinds = [Kind.ACCEPTED, Kind.ADDED, Kind.ACCEPTED, Kind.EXECUTED, Kind.CANCELED]
+    events = engine.submit(requests)
+    assert events["kind"].tolist() == kinds
+    assert events["qty"].tolist() == [100, 100, 40, 40, 60]
 
 
 @pytest.mark.parametrize("locate", [-1, 65_536])

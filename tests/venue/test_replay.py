@@ -239,6 +239,59 @@ def test_replace_chain_and_rejects_are_those_of_the_matching_engine() -> None:
     assert book.enter(ours(3, BUY, 0, 100_0000)) == [Rejected(3, RejectReason.INVALID_QUANTITY)]
 
 
+def test_fill_or_kill_counts_only_what_we_have_not_taken() -> None:
+    book = taped((500, SELL, 300, 100_0000))
+    book.enter(ours(1, BUY, 200, 100_0000, IOC))
+    kill = NewOrder(2, AAPL, BUY, 101, 100_0000, IOC, min_qty=101)
+    assert book.enter(kill)[1:] == [Canceled(2, 101, CancelReason.IOC)]
+    fill = NewOrder(3, AAPL, BUY, 100, 100_0000, IOC, min_qty=100)
+    assert fills(book.enter(fill)) == [(3, 500, 100, 100_0000)]
+
+
+def test_reserve_of_ours_is_displayed_again_as_the_tape_takes_it() -> None:
+    book = ReplayBook()
+    book.enter(NewOrder(1, AAPL, BUY, 400, 100_0000, max_floor=100))
+    assert fills(book.on_add(700, AAPL, SELL, 250, 100_0000)) == [
+        (1, 700, 100, 100_0000),
+        (1, 700, 100, 100_0000),
+        (1, 700, 50, 100_0000),
+    ]
+    assert book.depth(AAPL, BUY, 1) == [Level(100_0000, 50, 1)]
+    # The next part stands behind a recorded order, whose executions do not reach it.
+    book.on_add(701, AAPL, BUY, 100, 100_0000)
+    assert fills(book.on_execute(701, 80)) == [(1, UNKNOWN_COUNTERPARTY, 50, 100_0000)]
+    assert book.shares_ahead(1) == 20
+
+
+def test_one_message_may_fill_more_orders_than_there_is_room_for_events() -> None:
+    book = ReplayBook(orders=1, events=16)
+    for order_id in range(1, 101):
+        book.enter(ours(order_id, BUY, 10, 100_0000))
+    assert len(book.on_add(700, AAPL, SELL, 955, 100_0000)) == 96
+    assert book.depth(AAPL, BUY, 1) == [Level(100_0000, 45, 5)]
+    # It sold us all of its shares: none is left for another order of ours.
+    book.cancel(96)
+    for order_id in range(97, 101):
+        book.cancel(order_id)
+    taken = fills(book.enter(ours(200, BUY, 100, 100_0000, IOC)))
+    assert taken == []
+    assert book.depth(AAPL, SELL, 1) == [Level(100_0000, 955, 1)]
+
+
+@pytest.mark.parametrize(("shares", "price"), [(0, 1), (1 << 31, 1), (1, 1 << 31)])
+def test_recorded_order_that_is_none_is_ignored_and_counted(shares: int, price: int) -> None:
+    book = ReplayBook()
+    assert book.on_add(1, AAPL, BUY, shares, price) == []
+    assert (book.ignored_count, book.bbo(AAPL)) == (1, (None, None))
+
+
+def test_reference_may_have_all_of_its_64_bits() -> None:
+    book = taped(((1 << 64) - 1, SELL, 100, 100_0000))
+    assert fills(book.enter(ours(1, BUY, 10, 100_0000, IOC))) == [(1, (1 << 64) - 1, 10, 100_0000)]
+    book.on_delete((1 << 64) - 1)
+    assert (book.bbo(AAPL), book.ignored_count) == ((None, None), 0)
+
+
 def test_unknown_and_repeated_references_are_ignored_and_counted() -> None:
     book = taped((500, BUY, 100, 100_0000), (501, BUY, 100, 100_0000))
     assert book.on_execute(7, 100) == []
