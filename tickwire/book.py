@@ -14,7 +14,8 @@ from rich.progress import Progress, SpinnerColumn, TextColumn
 from protocol import registers, ring
 from protocol.reasons import DropReason, StaleReason
 from protocol.units import NS_PER_SECOND
-from sim.card.functional import FunctionalCard, Port
+from sim.card.functional import FunctionalCard
+from sim.card.port import Port
 from sim.golden.book import EMPTY_BBO, Bbo, Book, Change
 from sim.golden.moldudp64 import Arbiter, Event, Gap, Message, Packet, parse_packet
 from sim.golden.parse import ParseError, parse

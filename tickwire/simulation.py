@@ -17,7 +17,8 @@ from kernels.exposure import token_bucket
 from protocol import itch50
 from protocol.frames import Address
 from protocol.registers import SYMBOLS_MAX
-from sim.card.functional import FunctionalCard, Port
+from sim.card.functional import FunctionalCard
+from sim.card.port import Port
 from sim.venue.gateway import Gateway
 from sim.venue.publisher import VENUE_IP, VENUE_MAC, Packet, publish
 from sim.venue.replay import ReplayBook

@@ -10,7 +10,8 @@ from protocol.frames import Address, multicast_mac, parse_tcp, tcp_frame, udp_fr
 from protocol.ip import TcpFlag
 from protocol.moldudp64 import packet
 from protocol.risk import RiskLevel
-from sim.card.functional import FunctionalCard, Port
+from sim.card.functional import FunctionalCard
+from sim.card.port import Port
 from sw.card import Card, HostMemory
 from sw.ring import RingReader, RingWriter, ring_size
 

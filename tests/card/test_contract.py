@@ -12,7 +12,8 @@ from protocol.market import MarketPhase
 from protocol.reasons import DenyReason, DropReason
 from protocol.registers import Access
 from protocol.risk import RiskLevel
-from sim.card.functional import FunctionalCard, Port
+from sim.card.functional import FunctionalCard
+from sim.card.port import Port
 from sw.card import CardInfo, identify
 from sw.errors import IdentityMismatchError, VersionMismatchError
 

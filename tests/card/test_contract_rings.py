@@ -5,7 +5,7 @@ import pytest
 from protocol import registers, ring
 from protocol.ip import TcpFlag
 from protocol.reasons import DenyReason, StaleReason
-from sim.card.functional import Port
+from sim.card.port import Port
 from sw.ring import ring_size
 
 BUY_AT, SELL_AT = 1_000_000, 1_000_100

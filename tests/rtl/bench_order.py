@@ -290,6 +290,7 @@ class Bench:
         if frame is not None:
             self.times["frame"] = self.cycle
             self.golden.segment(frame)
+
     def asked(self, event: dict[str, int]) -> None:
         self.times["event"] = self.cycle
         assert self.golden.events, f"the gate was told of nothing: {event}"

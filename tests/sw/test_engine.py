@@ -12,7 +12,8 @@ from protocol.frames import Address
 from protocol.orders import OrderState, Side
 from protocol.reasons import DenyReason
 from protocol.ring import RecordType
-from sim.card.functional import FunctionalCard, Port
+from sim.card.functional import FunctionalCard
+from sim.card.port import Port
 from sim.venue.flow import generate
 from sim.venue.gateway import Gateway
 from sim.venue.publisher import publish

@@ -3,6 +3,6 @@
 It keeps the same rings, registers and wires as the hardware, and says nothing about cycles.
 """
 
-from sim.card.functional.card import FunctionalCard, Port
+from sim.card.functional.card import FunctionalCard
 
-__all__ = ["FunctionalCard", "Port"]
+__all__ = ["FunctionalCard"]

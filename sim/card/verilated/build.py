@@ -44,7 +44,8 @@ def build(card: wiring.Component, width: int, trace: bool = False) -> Path:
     """
     top = Flat(card)
     text = to_verilog(top, top.ports, _NAME)
-    flags = [*ARGUMENTS, "-CFLAGS", f"-fPIC -DWIDTH={width}", "-LDFLAGS", "-shared"]
+    # Without `-fno-subst` this Verilator stops with an internal error at a card.
+    flags = [*ARGUMENTS, "-fno-subst", "-CFLAGS", f"-fPIC -DWIDTH={width}", "-LDFLAGS", "-shared"]
     if trace:
         flags += ["--trace", "-CFLAGS", "-DTRACE"]
     key = "\n".join((text, _SHIM.read_text(), *flags, str(TOOL)))
