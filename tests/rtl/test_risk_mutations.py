@@ -8,7 +8,7 @@ import os
 
 import pytest
 
-from hw.rtl.risk import gate
+from hw.rtl.risk import ahead, gate
 from hw.rtl.risk import rules as gate_rules
 from protocol.reasons import DenyReason
 from tests.kernels.test_risk_mutations import flipped_comparison
@@ -19,7 +19,7 @@ EVENTS = 400
 
 
 def flip_comparison(monkeypatch):
-    monkeypatch.setattr(gate, "exceeds_quantity", flipped_comparison)
+    monkeypatch.setattr(ahead, "exceeds_quantity", flipped_comparison)
 
 
 def forget_open_orders(monkeypatch):
