@@ -4,7 +4,7 @@
 left of each limit is worked out ahead. A sum of two that is compared goes through one carry chain.
 """
 
-from amaranth.hdl import Cat, Const, Mux, signed
+from amaranth.hdl import Cat, Const, Mux, Shape, signed
 from amaranth.lib import data
 
 from hw.rtl.risk.events import record_layout
@@ -191,7 +191,7 @@ def _rest(m, event, left, right, side, top, new, new_top):
     is_new_best = right("side", lambda known: better(known) & ~best(known))
     has_orders = right("side", lambda known: known["side"].orders != 0)
     step = Mux(left.is_order, 1, -1)
-    no_price = (~event.buys).replicate(len(key))
+    no_price = _all(~event.buys, len(key))
     with m.If((left.is_order | left.ends) & is_best):
         m.d.comb += new.best_orders.eq(side.best_orders + step)
     with m.If(left.is_order | (left.ends & has_orders)):
@@ -213,12 +213,12 @@ def _rest(m, event, left, right, side, top, new, new_top):
 
 def price_key(price, buys):
     """Return the key of a price, or the price of a key."""
-    return price ^ (~buys).replicate(len(price))
+    return price ^ _all(~buys, len(price))
 
 
 def _turned(total, sells):
     """Return a sum, or for a sale one less than its negative."""
-    return (total.as_unsigned() ^ sells.replicate(len(total))).as_signed()
+    return (total.as_unsigned() ^ _all(sells, len(total))).as_signed()
 
 
 def _exceed(first, second, limit):
@@ -231,17 +231,21 @@ def _exceed(first, second, limit):
 
 def _extended(value, width):
     """Return a number in so many bits, as they come."""
-    sign = value[-1] if value.shape().signed else Const(0, 1)
-    return Cat(value, sign.replicate(width - len(value)))
+    return (value | Const(0, Shape(width, value.shape().signed))).as_unsigned()
+
+
+def _all(bit, width):
+    """Return a bit so many times, as one choice: each copy of an expression would be built anew."""
+    return Mux(bit, Const((1 << width) - 1, width), 0)
 
 
 def bounded(total, bits):
     """Return a sum, or the end of the range of so many bits that it would leave."""
     if not total.shape().signed:
-        return (total | total[bits:].any().replicate(len(total)))[:bits]
+        return (total | _all(total[bits:].any(), len(total)))[:bits]
     is_negative = total[-1]
     is_over = total[bits:-1].any() & ~is_negative
-    return (total[:bits] | is_over.replicate(bits)) & ~is_negative.replicate(bits)
+    return (total[:bits] | _all(is_over, bits)) & ~_all(is_negative, bits)
 
 
 def _clamped(total, is_under, most):
