@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 import numba
 import numpy as np
+from llvmlite import ir
 from numba import carray, types  # type: ignore[attr-defined]
 from numba.extending import intrinsic, typeof_impl
 from numpy.typing import NDArray
@@ -101,6 +102,29 @@ def _pointer(context: Any, address: Any) -> Any:
         return builder.inttoptr(values[0], context.get_value_type(types.voidptr))
 
     return types.voidptr(types.int64), generate
+
+
+@intrinsic
+def _prefetch(context: Any, address: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        pointer, number = context.get_value_type(types.voidptr), context.get_value_type(types.int32)
+        kind = ir.FunctionType(ir.VoidType(), [pointer, number, number, number])
+        function: Any = builder.module.declare_intrinsic("llvm.prefetch.p0", fnty=kind)
+        read, keep, data = number(0), number(3), number(1)
+        builder.call(function, [builder.inttoptr(values[0], pointer), read, keep, data])
+        return context.get_dummy_value()
+
+    return types.void(types.int64), generate
+
+
+@jit
+def prefetch(address: int) -> None:
+    """Have the cache line of an address fetched while something else is done.
+
+    Plain Python does nothing: it would not be faster.
+    """
+    if not IS_OFF:
+        _prefetch(address)  # type: ignore[call-arg]
 
 
 def _carray(address: int, shape: Any, dtype: Any) -> Any:

@@ -53,7 +53,8 @@ def _lowest(mask: int) -> int:
 
 
 @jit
-def _home(table: Any, key: int) -> int:
+def home(table: Any, key: int) -> int:
+    """Return where the search for a key begins."""
     # Multiplicative, in 31 bits so that nothing overflows in plain Python either.
     mixed = (key ^ (key >> 31)) & 0x7FFF_FFFF
     return ((mixed * 0x61C8_8647) >> 15) & (len(table) - 1)
@@ -63,7 +64,7 @@ def _home(table: Any, key: int) -> int:
 def find(table: Any, key: int) -> int:
     """Return the slot of a key, or NONE."""
     mask = len(table) - 1
-    at = _home(table, key)
+    at = home(table, key)
     while table[at]["slot"] != NONE:
         if table[at]["key"] == key:
             return table[at]["slot"]
@@ -75,7 +76,7 @@ def find(table: Any, key: int) -> int:
 def insert(table: Any, key: int, slot: int) -> None:
     """Put in a key that is not there."""
     mask = len(table) - 1
-    at = _home(table, key)
+    at = home(table, key)
     while table[at]["slot"] != NONE:
         at = (at + 1) & mask
     table[at]["key"] = key
@@ -86,13 +87,13 @@ def insert(table: Any, key: int, slot: int) -> None:
 def erase(table: Any, key: int) -> None:
     """Take out a key that is there; entries behind it move up, so that no probe ends early."""
     mask = len(table) - 1
-    hole = _home(table, key)
+    hole = home(table, key)
     while table[hole]["key"] != key or table[hole]["slot"] == NONE:
         hole = (hole + 1) & mask
     at = (hole + 1) & mask
     while table[at]["slot"] != NONE:
-        home = _home(table, table[at]["key"])
-        if ((at - home) & mask) >= ((at - hole) & mask):
+        wanted = home(table, table[at]["key"])
+        if ((at - wanted) & mask) >= ((at - hole) & mask):
             table[hole]["key"] = table[at]["key"]
             table[hole]["slot"] = table[at]["slot"]
             hole = at

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sw.jit import array_at, jit
+from sw.jit import array_at, jit, prefetch
 
 NONE = 0
 
@@ -278,3 +278,27 @@ def requests_of(core: int) -> Any:
 def request_at(core: int, index: int) -> Any:
     """Return one of requests."""
     return requests_of(core)[index]
+
+
+_ORDER_SIZE, _LEVEL_SIZE, _ENTRY_SIZE = ORDER.itemsize, LEVEL.itemsize, ENTRY.itemsize
+_LINE_SIZE = 64
+
+
+@jit
+def fetch_entry(core: int, index: int) -> None:
+    """Have an entry of the table fetched."""
+    prefetch(_at(core, 6) + index * _ENTRY_SIZE)
+
+
+@jit
+def fetch_order(core: int, index: int) -> None:
+    """Have an order fetched."""
+    prefetch(_at(core, 1) + index * _ORDER_SIZE)
+    prefetch(_at(core, 1) + index * _ORDER_SIZE + _LINE_SIZE)
+
+
+@jit
+def fetch_level(core: int, index: int) -> None:
+    """Have a level fetched."""
+    prefetch(_at(core, 2) + index * _LEVEL_SIZE)
+    prefetch(_at(core, 2) + index * _LEVEL_SIZE + _LINE_SIZE)

@@ -6,11 +6,12 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
+import numba
 import numpy as np
 import pytest
 
 from kernels.types import U8, Bool, kernel
-from sw.jit import array_at, dtype_of, entry, jit
+from sw.jit import array_at, dtype_of, entry, jit, prefetch
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -71,3 +72,14 @@ def test_without_a_place_for_a_cache_there_is_none(tmp_path):
     file = tmp_path / "file"
     file.write_text("")
     assert cache_folder(XDG_CACHE_HOME=str(file)) == ""
+
+
+def test_prefetch_is_one_instruction_and_changes_nothing():
+    array = np.arange(16)
+    prefetch(array.ctypes.data)
+    prefetch(0)  # Nothing is read, so no address is a wrong one.
+    assert array.tolist() == list(range(16))
+    anew = numba.njit(prefetch.py_func)  # What comes from the cache can not be inspected.
+    anew(array.ctypes.data)
+    (code,) = anew.inspect_llvm().values()
+    assert "@llvm.prefetch.p0(" in code
