@@ -9,6 +9,7 @@ from cocotb.clock import Clock
 from cocotb.triggers import FallingEdge, ReadOnly
 
 from hw.rtl.layouts import MESSAGE, NOTICE, NoticeKind
+from hw.rtl.ring.conflation import Conflation
 from hw.rtl.ring.market import MarketRecords
 from protocol import itch50, moldudp64, ring
 from protocol.reasons import StaleReason
@@ -94,6 +95,7 @@ class Bench:
         self.sequence = 0
         self.cycle = 0
         self.records, self.bbos = [], 0
+        self.record_cycles = []
         self.conflated = self.lost = 0
         self.event_cycles, self.item_cycles = [], []
 
@@ -141,6 +143,7 @@ class Bench:
             assert 0 < int.from_bytes(record[8:16], "little") <= self.cycle
             assert not any(record[56:])
             self.records.append(without_time(record))
+            self.record_cycles.append(self.cycle)
         self.bbos += int(dut.bbo_stb.value)
         self.conflated += int(dut.conflated_stb.value)
         self.lost += int(dut.lost_stb.value)
@@ -311,6 +314,7 @@ async def record_takes_its_cycles(dut):
         (executed + MarketRecords.LATENCY_TRADE, 0),
         (executed + MarketRecords.LATENCY, 1),
     ]
+    assert bench.record_cycles == [c + Conflation.LATENCY for c, _ in bench.item_cycles]
     assert bench.records == bench.reference.records()
     trade, quote = (shown(record) for record in bench.records[1:])
     assert (trade["last_qty"], trade["last_price"], trade["side"]) == (40, 10_000, ord("B"))

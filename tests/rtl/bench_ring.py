@@ -254,6 +254,19 @@ async def record_takes_its_cycles(dut):
 
 
 @cocotb.test()
+async def execution_record_takes_its_cycles(dut):
+    bench = Bench(dut)
+    await bench.begin()
+    for _ in range(10):
+        await bench.step()
+    bench.to_send["execution"].append(body(2, 1) + bytes(8))
+    for _ in range(20):
+        await bench.step()
+    (taken,) = bench.sent["execution"]
+    assert bench.beats[0][0] == taken + 3
+
+
+@cocotb.test()
 async def command_takes_its_cycles(dut):
     bench = Bench(dut)
     await bench.begin()

@@ -18,7 +18,7 @@ FOLDER = Path(__file__).parent
 SEED = int(os.environ.get("TICKWIRE_SEED", "20200130"))
 RECORDS = int(os.environ.get("TICKWIRE_RING_RECORDS", "400"))
 POLL_CYCLES = 100
-BENCH_TESTS = 12
+BENCH_TESTS = 13
 
 
 @pytest.mark.parametrize(
