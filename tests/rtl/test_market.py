@@ -19,7 +19,7 @@ from sim.tb.runner import run
 
 FOLDER = Path(__file__).parent
 SEED = int(os.environ.get("TICKWIRE_SEED", "20200130"))
-MESSAGES = int(os.environ.get("TICKWIRE_MARKET_MESSAGES", "1500"))
+MESSAGES = int(os.environ.get("TICKWIRE_MARKET_MESSAGES", "800"))
 PARAMS = CardParams(symbol_count=4, order_count=256, level_count=16)
 QUEUE_DEPTH = 8
 BENCH_TESTS = 6

@@ -81,7 +81,8 @@ class Conflation(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         symbol_bits = (self.symbol_count - 1).bit_length()
-        m.submodules.order = order = SyncFIFO(width=symbol_bits, depth=self.symbol_count)
+        # One place more than there are symbols: one may come again in the cycle in which it leaves.
+        m.submodules.order = order = SyncFIFO(width=symbol_bits, depth=self.symbol_count + 1)
         m.submodules.queue = queue = SyncFIFOBuffered(width=RECORD.width, depth=self.queue_depth)
         m.submodules.newest = newest = Memory(shape=RECORD, depth=self.symbol_count, init=[])
         m.submodules.skips = skips = Memory(shape=_SKIPPED_BITS, depth=self.symbol_count, init=[])

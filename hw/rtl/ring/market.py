@@ -52,7 +52,7 @@ class MarketRecords(wiring.Component):
 
     Records have the order of the feed: what is no event of the book waits for the events of the
     operations before it. Only symbols that become stale without an event of their own are told as
-    soon as no event waits, the lowest index first.
+    soon as no event waits, the lowest index first; an event of theirs that does wait tells it too.
 
     Latency is 3 cycles from an event to its record, 2 to that of its trade, when nothing waits.
     Throughput is 1 event or other record every 2 cycles.
