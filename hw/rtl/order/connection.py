@@ -57,9 +57,9 @@ class Connection(wiring.Component):
     session : ``Out(1)``
         There is a connection.
     begin_stb : ``Out(1)``
-        A connection is used from the next cycle on.
+        The first cycle of a connection.
     connection : ``Out(CONNECTION)``
-        The newest that was handed over.
+        The one in use, or the last that was.
     o_acknowledgment : ``Out(stream.Signature(32))``
         Number of the next byte, for each acknowledgment to be sent.
     o : ``Out(stream.Signature(8))``
@@ -139,23 +139,24 @@ class Connection(wiring.Component):
                 m.d.sync += written.eq(received)
 
         # Whose it is.
-        starting = Signal()
-        m.d.comb += self.begin_stb.eq(
-            starting & self.is_idle & (read == received) & ~acknowledgments.r_rdy
-        )
+        starting, begins = Signal(), Signal()
+        offered = Signal(CONNECTION, reset_less=True)
+        m.d.comb += begins.eq(starting & self.is_idle & (read == received) & ~acknowledgments.r_rdy)
+        m.d.sync += self.begin_stb.eq(begins)
         with m.If(ends | self.end_stb):
             m.d.sync += self.session.eq(0)
-        with m.If(self.begin_stb):
+        with m.If(begins):
             m.d.sync += [
                 starting.eq(0),
                 self.session.eq(1),
-                expected.eq(self.connection.acknowledgment),
+                self.connection.eq(offered),
+                expected.eq(offered.acknowledgment),
             ]
         with m.If(self.stop_stb):
             m.d.sync += [self.session.eq(0), starting.eq(0)]
         with m.If(self.i_start.valid):
             m.d.sync += [
-                self.connection.eq(self.i_start.p),
+                offered.eq(self.i_start.p),
                 self.session.eq(0),
                 starting.eq(1),
             ]

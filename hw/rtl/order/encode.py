@@ -21,7 +21,6 @@ _IP_SUM_AT = _IP_AT + IPV4.by_name["header_checksum"].offset
 _TCP_SUM_AT = _TCP_AT + TCP.by_name["checksum"].offset
 _LAYOUTS = {
     MessageKind.ENTER: ouch50.ENTER_ORDER,
-    MessageKind.REPLACE: ouch50.REPLACE_ORDER_REQUEST,
     MessageKind.CANCEL: ouch50.CANCEL_ORDER_REQUEST,
     MessageKind.MASS_CANCEL: ouch50.MASS_CANCEL_REQUEST,
 }
@@ -77,8 +76,6 @@ class Encoder(wiring.Component):
 
     [OUCH 5.0: 2; SoupBinTCP 4.00; RFC 9293: 3.1; RFC 791: 3.1; RFC 1071]
     """
-
-    LATENCY = 1
 
     def __init__(self, width):
         if width not in WIDTHS:
@@ -143,18 +140,19 @@ class Encoder(wiring.Component):
 
         # Stage 1: beats leave, the checksums with those of their place.
         ip_sum, tcp_sum = self._checksums(m, s1_frame, s1_size, s1_fresh)
+        lanes = [s1_frame.word_select(lane, 8) for lane in range(width)]
+        for at, checksum in ((_IP_SUM_AT, ip_sum), (_TCP_SUM_AT, tcp_sum)):
+            for part in range(2):
+                place, lane = divmod(at + part, width)
+                byte = checksum.word_select(part, 8)
+                lanes[lane] = Mux(s1_beat == place, byte, lanes[lane])
         m.d.comb += [
             o.valid.eq(sending),
-            o.p.data.eq(s1_frame[: 8 * width]),
+            o.p.data.eq(Cat(*lanes)),
             o.p.count.eq(Mux(s1_left < width, s1_left, width)),
             o.p.first.eq(s1_beat == 0),
             o.p.last.eq(s1_left <= width),
         ]
-        for at, checksum in ((_IP_SUM_AT, ip_sum), (_TCP_SUM_AT, tcp_sum)):
-            for part in range(2):
-                place, lane = divmod(at + part, width)
-                with m.If(s1_beat == place):
-                    m.d.comb += o.p.data.word_select(lane, 8).eq(checksum.word_select(part, 8))
         with m.If(sending & o.ready):
             m.d.sync += [
                 s1_frame.eq(s1_frame >> 8 * width),
@@ -206,16 +204,6 @@ class Encoder(wiring.Component):
                 "capacity": "P",
                 "inter_market_sweep_eligibility": "N",
                 "cross_type": "N",
-                "cl_ord_id": self._text(),
-            },
-            MessageKind.REPLACE: {
-                "orig_user_ref_num": i.orig_cl_ord_id,
-                "user_ref_num": i.cl_ord_id,
-                "quantity": i.order_qty,
-                "price": i.price,
-                "time_in_force": i.time_in_force,
-                "display": "Y",
-                "inter_market_sweep_eligibility": "N",
                 "cl_ord_id": self._text(),
             },
             MessageKind.CANCEL: {"user_ref_num": i.cl_ord_id, "quantity": i.order_qty},

@@ -5,7 +5,7 @@ and what is remembered can not part.
 """
 
 from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal
-from amaranth.lib import data, enum, stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
@@ -14,6 +14,7 @@ from hw.hls.to_amaranth import Pipeline
 from hw.rtl.layouts import TIME
 from hw.rtl.order.digits import Digits
 from hw.rtl.order.frames import check_power_of_two
+from hw.rtl.order.records import Told, records
 from hw.rtl.order.shapes import (
     ANSWER,
     MESSAGE,
@@ -22,7 +23,6 @@ from hw.rtl.order.shapes import (
     SET_STOCK,
     AnswerKind,
     MessageKind,
-    packed,
     padded,
 )
 from kernels.risk import notional
@@ -54,17 +54,6 @@ _ROW = data.StructLayout(
 """What the card remembers of an order that may still execute."""
 
 
-class _Told(enum.Enum, shape=3):
-    """The record to be written."""
-
-    SENT = 0
-    DENIED = 1
-    ACCEPTED = 2
-    CANCELED = 3
-    EXECUTED = 4
-    REJECTED = 5
-
-
 class Engine(wiring.Component):
     """Takes commands and answers, asks the gate, remembers orders, and writes records.
 
@@ -80,10 +69,11 @@ class Engine(wiring.Component):
     An execution beyond what is open counts with ``2 ** 20 - 1`` shares at most; OUCH knows no more
     than 999,999.
 
-    Latency is 3 cycles from a command taken to ``o_event``, 2 from a decision to a new order's
-    ``o``, and 4 from a CANCEL or MASS_CANCEL taken to its ``o``. A NEW takes 13 cycles with a gate
-    of 7, an answer 12 at the most. After reset nothing is taken for ``order_count`` cycles, or
-    ``symbol_count`` if there are more, while memories are swept.
+    Latency is 2 cycles from a command taken to ``o_event``, 1 from a decision to a new order's
+    ``o``, and 3 from a CANCEL or MASS_CANCEL taken to its ``o``. A NEW takes 12 cycles with a gate
+    of 7, a CANCEL 5, an answer 7 and those of the product in ``kernels.risk.notional``. After reset
+    nothing is taken for ``order_count`` cycles, or ``symbol_count`` if there are more, while
+    memories are swept.
 
     Parameters
     ----------
@@ -116,6 +106,8 @@ class Engine(wiring.Component):
         To the venue.
     o_record : ``Out(stream.Signature(RECORD))``
         To the execution ring; the last word is zero.
+    ready : ``Out(1)``
+        High once memories are swept. Until then no name may be set.
     is_idle : ``Out(1)``
         Nothing is under way.
     command_stb, answer_stb : ``Out(1)``
@@ -148,6 +140,7 @@ class Engine(wiring.Component):
                 "i_decision": In(stream.Signature(decision_shape, always_ready=True)),
                 "o": Out(stream.Signature(MESSAGE)),
                 "o_record": Out(stream.Signature(RECORD)),
+                "ready": Out(1),
                 "is_idle": Out(1),
                 "command_stb": Out(1),
                 "answer_stb": Out(1),
@@ -190,7 +183,7 @@ class Engine(wiring.Component):
         stock = Signal(64, reset_less=True)
         session = Signal(reset_less=True)
         has_slots = Signal(reset_less=True)
-        told = Signal(_Told, reset_less=True)
+        told = Signal(Told, reset_less=True)
         open_count = Signal(range(self.order_count + 1))
         needed = Signal(range(ANSWERS_RESERVED * (self.order_count + 1) + 2))
         m.d.sync += needed.eq(ANSWERS_RESERVED * (open_count + 1) + 1)
@@ -220,6 +213,7 @@ class Engine(wiring.Component):
             self.i.ready.eq(may_take & ~self.i_answer.valid),
             takes_answer.eq(may_take & self.i_answer.valid),
             takes_command.eq(self.i.ready & self.i.valid & is_order),
+            self.ready.eq(~sweeping),
             self.is_idle.eq(waiting & ~sweeping),
             self.command_stb.eq(takes_command),
             self.answer_stb.eq(takes_answer),
@@ -286,7 +280,7 @@ class Engine(wiring.Component):
             m.d.comb += [order_write.en.eq(1), order_write.data.eq(value)]
 
         m.d.comb += order_write.addr.eq(
-            Mux(told == _Told.SENT, cl_ord_id, answer.cl_ord_id)[: len(order_read.addr)]
+            Mux(told == Told.SENT, cl_ord_id, answer.cl_ord_id)[: len(order_read.addr)]
         )
 
         def ask(source, kind):
@@ -302,13 +296,13 @@ class Engine(wiring.Component):
             ]
 
         def deny(reason):
-            m.d.sync += [told.eq(_Told.DENIED), self.reason.eq(reason)]
+            m.d.sync += [told.eq(Told.DENIED), self.reason.eq(reason)]
             m.next = "Telling the host"
 
         with m.FSM():
             with m.State("Waiting for work"):
                 m.d.comb += waiting.eq(1)
-                m.d.sync += told.eq(_Told.SENT)
+                m.d.sync += told.eq(Told.SENT)
                 with m.If(takes_answer):
                     m.next = "Looking up an answer"
                 with m.Elif(takes_command):
@@ -357,7 +351,7 @@ class Engine(wiring.Component):
                 with m.If(self.i_decision.valid & (decision.kind == event_kind.ORDER)):
                     m.next = "Sending a message"
                     with m.If(decision.reason != DenyReason.NONE):
-                        m.d.sync += told.eq(_Told.DENIED)
+                        m.d.sync += told.eq(Told.DENIED)
                         m.next = "Telling the host"
             with m.State("Sending a message"):
                 m.d.comb += self.o.valid.eq(~is_new | (text_wait == 0))
@@ -378,10 +372,10 @@ class Engine(wiring.Component):
                 ]
                 m.next = "Working out an answer"
             with m.State("Working out an answer"):
-                fills = (told == _Told.CANCELED) | (told == _Told.EXECUTED)
+                fills = (told == Told.CANCELED) | (told == Told.EXECUTED)
                 is_all = qty >= row.leaves_qty
                 open_taken = Mux(is_all, row.leaves_qty, qty[: len(row.leaves_qty)])
-                is_dead = (told == _Told.ACCEPTED) & (answer.code[:8] == _DEAD)
+                is_dead = (told == Told.ACCEPTED) & (answer.code[:8] == _DEAD)
                 over = (qty - row.leaves_qty)[: len(qty)]
                 most = (1 << len(beyond)) - 1
                 over = Mux(qty <= row.leaves_qty, 0, Mux(over > most, most, over))
@@ -390,16 +384,16 @@ class Engine(wiring.Component):
                     beyond.eq(over),
                     released.eq(
                         Mux(
-                            told == _Told.CANCELED,
+                            told == Told.CANCELED,
                             open_taken,
-                            Mux(told == _Told.EXECUTED, over, row.leaves_qty),
+                            Mux(told == Told.EXECUTED, over, row.leaves_qty),
                         )
                     ),
-                    ends.eq(Mux(fills, is_all, (told == _Told.REJECTED) | is_dead)),
+                    ends.eq(Mux(fills, is_all, (told == Told.REJECTED) | is_dead)),
                     product_wait.eq(plan.latency),
                 ]
                 m.next = "Multiplying"
-                with m.If(~found | (told == _Told.SENT)):
+                with m.If(~found | (told == Told.SENT)):
                     m.next = "Waiting for work"
             with m.State("Multiplying"):
                 m.d.sync += product_wait.eq(product_wait - 1)
@@ -408,12 +402,12 @@ class Engine(wiring.Component):
             with m.State("Counting an answer"):
                 money = product.o_result
                 m.next = "Telling the host"
-                with m.If(told == _Told.EXECUTED):
+                with m.If(told == Told.EXECUTED):
                     with m.If(beyond != 0):  # It was executed, so it counts as open before.
                         ask(row, event_kind.RELEASE)
                         m.d.comb += [event.qty.eq(-released), event.money.eq(-money)]
                     m.next = "Counting an execution"
-                with m.Elif((told != _Told.ACCEPTED) | ends):
+                with m.Elif((told != Told.ACCEPTED) | ends):
                     ask(row, event_kind.RELEASE)
                     m.d.comb += [
                         event.qty.eq(released),
@@ -435,8 +429,8 @@ class Engine(wiring.Component):
                 m.d.comb += self.o_record.valid.eq(1)
                 with m.If(self.o_record.ready):
                     m.d.comb += [
-                        self.sent_stb.eq(told == _Told.SENT),
-                        self.denied_stb.eq(told == _Told.DENIED),
+                        self.sent_stb.eq(told == Told.SENT),
+                        self.denied_stb.eq(told == Told.DENIED),
                     ]
                     m.next = "Waiting for work"
 
@@ -447,7 +441,11 @@ class Engine(wiring.Component):
                 order_write.data.eq(Const(0, _ROW.size)),
             ]
         self._send(m, command, stock, digits.text)
-        self._tell(m, told, command, answer, row, taken_qty, now_ns)
+        texts = records(command, answer, row.symbol_index, taken_qty, self.reason, now_ns)
+        with m.Switch(told):
+            for which, text in texts.items():
+                with m.Case(which):
+                    m.d.comb += self.o_record.payload.eq(text)
         return m
 
     def _send(self, m, command, stock, text):
@@ -478,60 +476,15 @@ class Engine(wiring.Component):
             with m.If(_has(asked(RecordType.MASS_CANCEL, "flags"), MassCancelFlag.ALL_SYMBOLS)):
                 m.d.comb += o.stock.eq(_BLANKS)
 
-    def _tell(self, m, told, command, answer, row, taken_qty, now_ns):
-        """Say what the record is."""
-        asked = layouts.view(ring.NEW, command)
-        of_command = {
-            "symbol_index": asked.symbol_index,
-            "cl_ord_id": asked.cl_ord_id,
-            "ts_card_ns": now_ns,
-            "command_sequence": asked.sequence,
-        }
-        of_answer = {
-            "symbol_index": row.symbol_index,
-            "cl_ord_id": answer.cl_ord_id,
-            "ts_card_ns": now_ns,
-            "ts_venue_ns": answer.ts_venue_ns,
-        }
-        code = answer.code[:8]
-        records = {
-            _Told.SENT: packed(ring.SENT, **of_command),
-            _Told.DENIED: packed(
-                ring.DENIED, **of_command, reason=self.reason, command_type=asked.record_type
-            ),
-            _Told.ACCEPTED: packed(
-                ring.ACCEPTED,
-                **of_answer,
-                venue_order_id=answer.number,
-                price=answer.price,
-                order_qty=answer.qty,
-                order_state=code,
-            ),
-            _Told.CANCELED: packed(ring.CANCELED, **of_answer, canceled_qty=taken_qty, reason=code),
-            _Told.EXECUTED: packed(
-                ring.EXECUTED,
-                **of_answer,
-                match_number=answer.number,
-                last_price=answer.price,
-                last_qty=answer.qty,
-                liquidity_flag=code,
-            ),
-            _Told.REJECTED: packed(ring.REJECTED, **of_answer, reason=answer.code),
-        }
-        with m.Switch(told):
-            for which, record in records.items():
-                with m.Case(which):
-                    m.d.comb += self.o_record.payload.eq(record)
-
 
 # What an answer becomes, SENT being none; none is ever due to a replacement, as none was sent.
 _TOLD = [
     {
-        AnswerKind.ACCEPTED: _Told.ACCEPTED,
-        AnswerKind.CANCELED: _Told.CANCELED,
-        AnswerKind.EXECUTED: _Told.EXECUTED,
-        AnswerKind.REJECTED: _Told.REJECTED,
-    }.get(kind, _Told.SENT)
+        AnswerKind.ACCEPTED: Told.ACCEPTED,
+        AnswerKind.CANCELED: Told.CANCELED,
+        AnswerKind.EXECUTED: Told.EXECUTED,
+        AnswerKind.REJECTED: Told.REJECTED,
+    }.get(kind, Told.SENT)
     for kind in AnswerKind
 ]
 

@@ -41,8 +41,6 @@ class FrameBuffer(wiring.Component):
         If a parameter is not one of these.
     """
 
-    LATENCY = 3
-
     def __init__(self, width, size=4096):
         if width not in WIDTHS:
             raise ValueError(f"width must be 1 or 8, not {width!r}")

@@ -10,7 +10,6 @@ from protocol.emit import amaranth_layout as layouts
 
 _KINDS = {
     ouch50.ORDER_ACCEPTED.code: AnswerKind.ACCEPTED,
-    ouch50.ORDER_REPLACED.code: AnswerKind.REPLACED,
     ouch50.ORDER_CANCELED.code: AnswerKind.CANCELED,
     ouch50.AIQ_CANCELED.code: AnswerKind.CANCELED,
     ouch50.ORDER_EXECUTED.code: AnswerKind.EXECUTED,
@@ -19,7 +18,6 @@ _KINDS = {
 _MESSAGES = [ouch50.OUTBOUND.by_code[code] for code in _KINDS]
 _FIELDS = {
     "cl_ord_id": ("user_ref_num",),
-    "orig_cl_ord_id": ("orig_user_ref_num",),
     "ts_venue_ns": ("timestamp",),
     "number": ("order_reference_number", "match_number"),
     "price": ("price",),
@@ -46,9 +44,9 @@ class Packets(wiring.Component):
 
     Packets may begin and end anywhere, and a packet of length zero has no type and means nothing.
     Each Sequenced Data packet gives one answer. It is ``OTHER`` unless it holds a message that
-    changes an order, of the published length, with an appendage as ``protocol.ouch50.unpack`` takes
-    it: its length that of the bytes that follow, every option whole, and those that are defined of
-    their length. Bytes wait while an answer is not taken.
+    changes an order, other than Order Replaced, of the published length and with an appendage as
+    ``protocol.ouch50.unpack`` takes it: its length that of the bytes that follow, every option
+    whole, and those that are defined of their length. Bytes wait while an answer is not taken.
 
     Latency is 2 cycles from the last byte of a packet to its answer. Throughput is 1 byte per
     cycle, with 2 cycles more for an answer.

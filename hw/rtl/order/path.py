@@ -48,7 +48,7 @@ class OrderPath(wiring.Component):
         It takes it back.
     session : ``Out(1)``
         There is a connection.
-    i_stock, free, time, o_event, i_decision
+    i_stock, ready, free, time, o_event, i_decision
         As :class:`~hw.rtl.order.engine.Engine` has them.
     command_stb, answer_stb, sent_stb, denied_stb, reason : ``Out``
         For counters, as there.
@@ -78,6 +78,7 @@ class OrderPath(wiring.Component):
                 "i_start": In(stream.Signature(CONNECTION, always_ready=True)),
                 "stop_stb": In(1),
                 "session": Out(1),
+                "ready": Out(1),
                 "i_stock": In(stream.Signature(SET_STOCK, always_ready=True)),
                 "free": In(32),
                 "time": In(TIME),
@@ -131,6 +132,6 @@ class OrderPath(wiring.Component):
         ]
         m.d.comb += [
             getattr(self, name).eq(getattr(engine, name))
-            for name in ("command_stb", "answer_stb", "sent_stb", "denied_stb", "reason")
+            for name in ("ready", "command_stb", "answer_stb", "sent_stb", "denied_stb", "reason")
         ]
         return m

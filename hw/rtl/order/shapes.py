@@ -41,16 +41,14 @@ class MessageKind(enum.Enum, shape=2):
     """An OUCH message to the venue."""
 
     ENTER = 0
-    REPLACE = 1
-    CANCEL = 2
-    MASS_CANCEL = 3
+    CANCEL = 1
+    MASS_CANCEL = 2
 
 
 MESSAGE = data.StructLayout(
     {
         "kind": MessageKind,
         "cl_ord_id": 32,
-        "orig_cl_ord_id": 32,
         "text": 80,
         "side": 8,
         "time_in_force": 8,
@@ -69,17 +67,15 @@ class AnswerKind(enum.Enum, shape=3):
     OTHER = 0
     """One that changes nothing, or that is none."""
     ACCEPTED = 1
-    REPLACED = 2
-    CANCELED = 3
-    EXECUTED = 4
-    REJECTED = 5
+    CANCELED = 2
+    EXECUTED = 3
+    REJECTED = 4
 
 
 ANSWER = data.StructLayout(
     {
         "kind": AnswerKind,
         "cl_ord_id": 32,
-        "orig_cl_ord_id": 32,
         "ts_venue_ns": 64,
         "number": 64,
         "price": 32,

@@ -105,7 +105,7 @@ class Answers:
         if chance.random() < 0.02:
             qty = chance.choice([0, 999_999, 2**20 - 1, 2**32 - 1])
         price = chance.choice([chance.randrange(1, 2**31), 2**32, 2**63 + 5, 2**32 - 1])
-        kind = chance.choices("ACDEJUSPBI", (30, 14, 6, 30, 4, 2, 2, 2, 2, 1))[0]
+        kind = chance.choices("ACDEJUSPBI", (28, 14, 10, 28, 8, 2, 2, 2, 2, 1))[0]
         state = b"D" if chance.random() < 0.1 else b"L"
         wild = chance.randbytes
         if kind == "A":
