@@ -385,11 +385,11 @@ class Card(wiring.Component):
                 getattr(rings, f"{name}_doorbell_stb").eq(bank.doorbell_stb[ring_name]),
             ]
 
-        self._orders(m, running)
+        self._orders(m, running, running & ~started)
         self._registers(m)
         return m
 
-    def _orders(self, m: Module, running: Value) -> None:
+    def _orders(self, m: Module, running: Value, starts: Value) -> None:
         """Commands to the gate and the order path, and what they tell back."""
         rings, gate, order, bank, settings = (
             self.rings,
@@ -446,7 +446,7 @@ class Card(wiring.Component):
         start = order.i_start
         m.d.sync += session.eq(order.session)
         m.d.comb += [
-            start.valid.eq(running & bank.order_session_stb & bank.order_session.any()),
+            start.valid.eq(running & bank.order_session.any() & (bank.order_session_stb | starts)),
             order.stop_stb.eq(bank.order_session_stb & ~bank.order_session.any()),
             bank.order_session_end_stb.eq(session & ~order.session),
             order.time.eq(self.time),

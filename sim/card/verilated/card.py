@@ -4,7 +4,6 @@ import ctypes
 from collections.abc import Callable
 from pathlib import Path
 
-from hw.rtl.card import Card
 from hw.rtl.params import CardParams
 from protocol import registers
 from sim.card.port import Port
@@ -63,7 +62,7 @@ class VerilatedCard:
         self.memory = memory
         self.params = params
         self._transmit = transmit
-        library = build(Card(params), params.width, waves is not None)
+        library = build(params, waves is not None)
         period_ps = 0 if time_stands else CLOCK_PS[params.width]
         self._call = _functions(library)
         # Kept, since the card holds its address and no more.
