@@ -4,7 +4,6 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -16,13 +15,7 @@ from tickwire import generate as generate_command
 from tickwire import journal as journal_command
 from tickwire import run as run_command
 from tickwire.capture import InputError
-
-
-class CardKind(StrEnum):
-    """Cards to run on."""
-
-    FUNCTIONAL = "functional"
-
+from tickwire.cards import CardKind
 
 app = typer.Typer(
     help="FPGA-offload co-design for high-frequency trading.",
@@ -82,7 +75,7 @@ def run(
     Exit code 2 and one line on stderr tell what is wrong with configuration or data.
     """
     with exit_codes():
-        run_command.run(config, seed, report, journal)
+        run_command.run(config, seed, report, journal, card)
 
 
 @app.command()

@@ -1,6 +1,6 @@
 """`tickwire run`, the main job: a day of data, a simulated card, the host engine, a report."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,12 +13,13 @@ from rich.table import Table
 from rich.text import Text
 
 from protocol import ouch50, registers
-from protocol.registers import Register
+from protocol.registers import LatencyStage, Register
 from sw.analytics import HALF_PRICE_SCALE, Result, SymbolResult, analyse
 from sw.card import HostMemory, read
 from sw.engine import EngineConfig
 from sw.journal import Journal, read_journal
 from tickwire.capture import InputError
+from tickwire.cards import CardKind
 from tickwire.config import RunConfig, load
 from tickwire.day import Day, open_day
 from tickwire.outputs import check_output
@@ -35,7 +36,13 @@ class Outcome:
     """Why the data ended early, if it did."""
 
 
-def run(config_path: Path, seed: int, report_path: Path | None, journal_path: Path | None) -> None:
+def run(
+    config_path: Path,
+    seed: int,
+    report_path: Path | None,
+    journal_path: Path | None,
+    card: CardKind = CardKind.FUNCTIONAL,
+) -> None:
     """Run, print the closing table, and write report and journal where they are asked for.
 
     Raises
@@ -51,7 +58,7 @@ def run(config_path: Path, seed: int, report_path: Path | None, journal_path: Pa
             check_output(path, (config_path, data_path))
     day = open_day(data_path)
     with _journal_file(journal_path) as file:
-        outcome = simulate(config, config_path, day, seed, file)
+        outcome = simulate(config, config_path, day, seed, file, card)
     _print_table(data_path.name, outcome.rows)
     if report_path is not None:
         # Plotting takes a second to load, and nothing else needs it.
@@ -69,7 +76,12 @@ def _journal_file(path: Path | None) -> BinaryIO:
 
 
 def simulate(
-    config: RunConfig, config_path: Path, day: Day, seed: int, journal_file: BinaryIO
+    config: RunConfig,
+    config_path: Path,
+    day: Day,
+    seed: int,
+    journal_file: BinaryIO,
+    card: CardKind = CardKind.FUNCTIONAL,
 ) -> Outcome:
     """Play a day and work out what happened from the journal.
 
@@ -82,7 +94,9 @@ def simulate(
     journal, fault = Journal(journal_file), None
     with (
         HostMemory(host_config.memory_size) as memory,
-        closing(Simulation(config, host_config, memory, journal, day.locates, seed)) as simulation,
+        closing(
+            Simulation(config, host_config, memory, journal, day.locates, seed, card)
+        ) as simulation,
     ):
         console = Console(stderr=True)
         with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
@@ -109,8 +123,8 @@ def _rows(
 ) -> list[tuple[str, str]]:
     engine = simulation.engine
 
-    def register(which: Register) -> int:
-        return read(simulation.card, which)
+    def register(which: Register, index: int = 0) -> int:
+        return read(simulation.card, which, index)
 
     rows = [
         ("messages", f"{register(registers.MESSAGES_RECEIVED):,}"),
@@ -150,6 +164,19 @@ def _rows(
             f"{engine.oms.command_high_water:,} of {config.command_slots:,}",
         ),
     ]
+    return rows + _latencies(register)
+
+
+def _latencies(register: Callable[[Register, int], int]) -> list[tuple[str, str]]:
+    """Return what the card measured of itself, least, mean and most; nothing if it does not."""
+    rows = []
+    for stage in LatencyStage:
+        if count := register(registers.LATENCY_COUNT, stage):
+            least = register(registers.LATENCY_MIN_NS, stage)
+            most = register(registers.LATENCY_MAX_NS, stage)
+            mean = register(registers.LATENCY_SUM_NS, stage) // count
+            name = stage.name.lower()
+            rows.append((f"latency {name}, {count:,} times", f"{least:,} / {mean:,} / {most:,} ns"))
     return rows
 
 

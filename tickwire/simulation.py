@@ -17,13 +17,13 @@ from kernels.exposure import token_bucket
 from protocol import itch50
 from protocol.frames import Address
 from protocol.registers import SYMBOLS_MAX
-from sim.card.functional import FunctionalCard
 from sim.card.port import Port
 from sim.venue.gateway import Gateway
 from sim.venue.publisher import VENUE_IP, VENUE_MAC, Packet, publish
 from sim.venue.replay import ReplayBook
 from sw.engine import Engine, EngineConfig, OrderSession, Symbol
 from sw.journal import Journal
+from tickwire.cards import CardKind, make_card
 from tickwire.config import RunConfig
 
 _SESSION = "TICKWIRE01"
@@ -89,6 +89,8 @@ class Simulation:
         Every symbol that the venue trades.
     seed : int
         Of latency jitter and losses.
+    card : CardKind
+        Which card to run on.
 
     Attributes
     ----------
@@ -106,6 +108,7 @@ class Simulation:
         journal: Journal,
         locates: Mapping[str, int],
         seed: int,
+        card: CardKind = CardKind.FUNCTIONAL,
     ):
         self._config = config
         self._rng = Random(seed)
@@ -117,9 +120,7 @@ class Simulation:
         self._commands_due = 0
         self._started = False
         self._heartbeat_ns = engine_config.heartbeat_interval_ns
-        self.card = FunctionalCard(
-            memory, symbol_count=len(engine_config.symbols), transmit=self._to_venue
-        )
+        self.card = make_card(card, memory, len(engine_config.symbols), self._to_venue)
         self.engine = Engine(self.card, engine_config, journal)
         self.book = ReplayBook()
         self.gateway = Gateway(

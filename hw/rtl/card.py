@@ -3,7 +3,7 @@
 from functools import reduce
 from operator import add
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value, unsigned
+from amaranth.hdl import Cat, Module, Mux, ResetInserter, Signal, Value, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -104,6 +104,8 @@ class FeedPath(wiring.Component):
         events with a change.
     drops : ``Out(data.ArrayLayout(COUNTER, len(DropReason)))``
         What was not used, by reason. All counters start from 0 at reset.
+    held_packets_max : ``Out``
+        See :class:`Arbiter`.
 
     Raises
     ------
@@ -142,6 +144,7 @@ class FeedPath(wiring.Component):
                 "lost": Out(COUNTER),
                 "changes": Out(COUNTER),
                 "drops": Out(data.ArrayLayout(COUNTER, len(DropReason))),
+                "held_packets_max": self.arbiter.signature.members["held_packets_max"],
             }
         )
 
@@ -205,6 +208,7 @@ class FeedPath(wiring.Component):
             self.o_operation.payload.eq(parse.o.payload),
             parse.time.eq(arbiter.o_time),
             self.lost.eq(arbiter.lost_count),
+            self.held_packets_max.eq(arbiter.held_packets_max),
         ]
         m.d.comb += [getattr(arbiter, name).eq(getattr(self, name)) for name in _START]
         for name, member in self._of_book.items():
@@ -254,7 +258,9 @@ class Card(wiring.Component):
     """The whole card: feed in, records to the host, commands back, orders out.
 
     Nothing runs before the host has set CONTROL; until then what comes in on the pins is not
-    looked at. The order path may wait for slots of the execution ring; the feed never waits.
+    looked at. Each time it is set the card begins anew: memories are swept, the symbol table is
+    read, limits are closed; what was counted and told before stays until then. The order path may
+    wait for slots of the execution ring; the feed never waits.
 
     Parameters
     ----------
@@ -277,8 +283,8 @@ class Card(wiring.Component):
         Registers; see :class:`~hw.rtl.csr.RegisterBank`.
     o_write, o_read : ``Out``
         Host memory; see :mod:`hw.rtl.ring.bus`.
-    ready : ``Out(1)``
-        Memories are swept after reset; until then nothing may be asked for.
+    running : ``Out(1)``
+        CONTROL is set, and the card is ready: feed and commands are taken.
     """
 
     def __init__(self, params: CardParams, clock_mhz: float | None = None):
@@ -310,25 +316,38 @@ class Card(wiring.Component):
                 "csr_read_data": Out(64),
                 "o_write": Out(PARAMS.write_channel()),
                 "o_read": Out(PARAMS.read_channel()),
-                "ready": Out(1),
+                "running": Out(1),
             }
         )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
+        m.submodules.bank = bank = self.bank
+        anew = Signal()
         for name in (
-            *("feed", "records", "conflation", "rings", "markets"),
-            *("settings", "gate", "order", "bank"),
+            *("feed", "records", "conflation", "rings"),
+            *("markets", "settings", "gate", "order"),
         ):
-            m.submodules[name] = getattr(self, name)
+            m.submodules[name] = ResetInserter(anew)(getattr(self, name))
         feed, records, conflation, rings = self.feed, self.records, self.conflation, self.rings
-        gate, bank = self.gate, self.bank
-        running = bank.control[0]
-        m.d.comb += self.ready.eq(feed.ready & gate.ready)
+        gate = self.gate
+        running, started = self.running, Signal()
+        m.d.sync += started.eq(running)
+        with m.FSM(name="life"):
+            with m.State("Stopped"), m.If(bank.control[0] & rings.idle):
+                m.d.comb += anew.eq(1)
+                m.next = "Sweeping"
+            with m.State("Sweeping"), m.If(feed.ready & gate.ready & self.order.ready):
+                m.d.comb += bank.load_stb.eq(1)
+                m.next = "Loading"
+            with m.State("Loading"), m.If(bank.loaded):
+                m.next = "Running"
+            with m.State("Running"):
+                m.d.comb += running.eq(bank.control[0])
+                with m.If(~bank.control[0]):
+                    m.next = "Stopped"
 
         # Feed. While the card does not run nothing comes in.
-        started = Signal()
-        m.d.sync += started.eq(running)
         m.d.comb += [
             feed.time.eq(self.time),
             feed.session.eq(Cat(bank.feed_session_low, bank.feed_session_high)),
@@ -498,6 +517,7 @@ class Card(wiring.Component):
             "bbo_changes": count(self.records.bbo_stb),
             "bbo_conflated": count(self.conflation.conflated_stb),
             "market_skipped": count(self.conflation.lost_stb),
+            "held_high_water": feed.held_packets_max,
             "market_high_water": rings.market_high_water,
             "execution_high_water": rings.execution_high_water,
             "commands_received": count(rings.command_stb),
@@ -557,7 +577,7 @@ class Card(wiring.Component):
             m.d.comb += [
                 bank.latency_count[stage].eq(meters.count[stage]),
                 bank.latency_sum_ns[stage].eq(meters.sum[stage]),
-                bank.latency_min_ns[stage].eq(meters.min[stage]),
+                bank.latency_min_ns[stage].eq(Mux(meters.count[stage] == 0, 0, meters.min[stage])),
                 bank.latency_max_ns[stage].eq(meters.max[stage]),
             ]
 

@@ -83,6 +83,10 @@ class RegisterBank(wiring.Component):
         An entry of the symbol table was written.
     symbol_index, symbol_value : ``Out``
         Which one, and what; 0 takes it away.
+    load_stb : ``In(1)``
+        Tell the whole symbol table once more, an entry a cycle.
+    loaded : ``Out(1)``
+        That is done.
     configured : ``Out(symbol_count)``
         A bit for each symbol that has a name.
     bucket, bucket_count : ``Out``, ``In(32)``
@@ -139,6 +143,8 @@ class RegisterBank(wiring.Component):
                 "symbol_locate_stb": Out(1),
                 "symbol_index": Out(range(params.symbol_count)),
                 "symbol_value": Out(WIDTH_BITS),
+                "load_stb": In(1),
+                "loaded": Out(1),
                 "configured": Out(params.symbol_count),
                 "bucket": Out(range(registers.LATENCY_BUCKET.count)),
                 "bucket_count": In(32),
@@ -236,12 +242,32 @@ class RegisterBank(wiring.Component):
             self.symbol_index.eq(index),
             self.symbol_value.eq(s1_data),
         ]
+        # The walk over the table; a write of the host goes before its next step.
+        count = self.params.symbol_count
+        place = Signal(range(2 * count))
+        loading = Signal()
+        steps = Signal()
+        m.d.comb += steps.eq(loading & ~(s1_write & inside))
+        with m.If(steps):
+            m.d.sync += place.eq(place + 1)
+            with m.If(place == 2 * count - 1):
+                m.d.sync += [loading.eq(0), self.loaded.eq(1)]
+            m.d.sync += self.symbol_index.eq(place[1:])
+        with m.If(self.load_stb):
+            m.d.sync += [loading.eq(1), self.loaded.eq(0), place.eq(0)]
         self._kept = {}
         for which, register in enumerate(_TABLE):
             kept = Memory(shape=WIDTH_BITS, depth=self.params.symbol_count, init=[])
             m.submodules[register.name] = kept
             written = Signal(self.params.symbol_count, name=f"{register.name}_written")
             write, read = kept.write_port(), kept.read_port(domain="sync")
+            walked = kept.read_port(domain="comb")
+            m.d.comb += walked.addr.eq(place[1:])
+            with m.If(steps & (place[0] == which)):
+                m.d.sync += [
+                    strobes[which].eq(written.bit_select(place[1:], 1)),
+                    self.symbol_value.eq(walked.data),
+                ]
             m.d.comb += [
                 write.addr.eq(index),
                 write.data.eq(s1_data),

@@ -108,6 +108,8 @@ class Arbiter(wiring.Component):
         All messages of the session were delivered or declared lost; once a start.
     held_max : ``Out(range(buffer_beats + 1))``
         Most beats stored of a line since reset.
+    held_packets_max : ``Out(range(2 * packet_count))``
+        Most packets that a line whose next one is ahead of a gap held since reset.
 
     Raises
     ------
@@ -156,6 +158,7 @@ class Arbiter(wiring.Component):
                 "next_sequence": Out(64),
                 "end_of_session_stb": Out(1),
                 "held_max": Out(range(buffer_beats + 1)),
+                "held_packets_max": Out(range(2 * packet_count)),
             }
         )
 
@@ -509,4 +512,9 @@ class Arbiter(wiring.Component):
         m.d.sync += s1_used.eq(of(used[1] > used[0], used))
         with m.If(s1_used > self.held_max):
             m.d.sync += self.held_max.eq(s1_used)
+        held = [Mux(s1_held[k], buffers[k].packets, 0) for k in lines]
+        s1_packets = Signal.like(self.held_packets_max)
+        m.d.sync += s1_packets.eq(of(held[1] > held[0], held))
+        with m.If(s1_packets > self.held_packets_max):
+            m.d.sync += self.held_packets_max.eq(s1_packets)
         return m

@@ -99,6 +99,8 @@ class LineBuffer(wiring.Component):
         No packet shows. Low 3 cycles after the first beat of one that does at once.
     crowded : ``Out(1)``
         There is no room for two packets more.
+    packets : ``Out(range(2 * packet_count))``
+        Packets that are here.
     used : ``Out(range(buffer_beats + 1))``
         Beats stored.
 
@@ -133,6 +135,7 @@ class LineBuffer(wiring.Component):
                 "o": Out(stream.Signature(stored(width))),
                 "empty": Out(1, init=1),
                 "crowded": Out(1),
+                "packets": Out(range(2 * packet_count)),
                 "used": Out(range(buffer_beats + 1)),
             }
         )
@@ -264,7 +267,7 @@ class LineBuffer(wiring.Component):
             m.d.sync += [fetch.eq(read_records.data.end), fetched.eq(0), self.o.valid.eq(0)]
 
         # Room.
-        packets = Signal(index)
+        packets = self.packets
         m.d.sync += [self.used.eq(write - fetch), packets.eq(header_index - head_index)]
 
         def lacks(packet_count):

@@ -4,6 +4,7 @@ import ctypes
 from collections.abc import Callable
 from pathlib import Path
 
+from hw.rtl.csr import ADDRESS_BITS
 from hw.rtl.params import CardParams
 from protocol import registers
 from sim.card.port import Port
@@ -69,7 +70,6 @@ class VerilatedCard:
         self._bytes = (ctypes.c_uint8 * len(memory)).from_buffer(memory)
         self._card = self._call.card_new(self._bytes, len(memory), period_ps)
         self._sent = (ctypes.c_uint8 * _FRAME_MAX)()
-        self._taken = 0
         if waves is not None:
             self._call.card_start_trace(self._card, str(waves).encode())
         self.reset()
@@ -81,9 +81,7 @@ class VerilatedCard:
     def reset(self) -> None:
         """Return to the state after power-up: no rings, no symbols, no limits, killed."""
         self._call.card_reset(self._card)
-        self._taken = 0
         self._show_commands(0)
-        self._run()  # Memories are swept.
 
     def close(self) -> None:
         """Stop, and let go of the rings' memory; a closed card is of no more use."""
@@ -96,15 +94,19 @@ class VerilatedCard:
 
     def read(self, address: int) -> int:
         """Return a register's 64 bits; 0 where there is none."""
+        if address % registers.STRIDE or address >> ADDRESS_BITS:
+            return 0
         return int(self._call.card_read(self._card, address))
 
     def write(self, address: int, value: int) -> None:
         """Write a register. Nothing happens at read-only addresses."""
+        if address % registers.STRIDE or address >> ADDRESS_BITS:
+            return
         self._call.card_write(self._card, address, value & 0xFFFF_FFFF_FFFF_FFFF)
         if address == registers.CONTROL.address() and value & 1:
-            self._taken = 0
             self._show_commands(0)
-            self._run()
+            while not self._call.card_running(self._card):  # Memories are swept.
+                self._call.card_run(self._card, _QUIET, 0)
 
     def _show_commands(self, visible: int) -> None:
         """Let the card see so many commands, as counted from the start of the ring."""
@@ -118,7 +120,8 @@ class VerilatedCard:
         """Take a frame without its FCS from a port."""
         self._set_time(now_ns)
         self._call.card_frame(self._card, int(port), frame, len(frame))
-        self._run()
+        # Answers are read at a byte a cycle.
+        self._run(_QUIET + (len(frame) if port is Port.ORDER else 0))
 
     def advance(self, now_ns: int) -> None:
         """Let time pass: gaps run out, a silent host is noticed, waiting records are written."""
@@ -145,9 +148,9 @@ class VerilatedCard:
         if now_ns > self._call.card_time(self._card):
             self._call.card_set_time(self._card, now_ns)
 
-    def _run(self) -> None:
+    def _run(self, quiet: int = _QUIET) -> None:
         """Run until nothing moves, and hand on what was sent."""
-        self._call.card_run(self._card, _LONGEST, _QUIET)
+        self._call.card_run(self._card, _LONGEST, quiet)
         while size := self._call.card_sent(self._card, self._sent, len(self._sent)):
             self._transmit(bytes(self._sent[:size]))
         faults = self._call.card_faults(self._card)
@@ -168,6 +171,7 @@ def _functions(library: Path) -> ctypes.CDLL:
         ("card_run", u64, (card, u64, u64)),
         ("card_write", None, (card, u32, u64)),
         ("card_read", u64, (card, u32)),
+        ("card_running", ctypes.c_int, (card,)),
         ("card_cycle", u64, (card,)),
         ("card_time", u64, (card,)),
         ("card_set_time", None, (card, u64)),

@@ -88,7 +88,8 @@ struct Question {
 
 class Card {
   public:
-    Card() {
+    Card(uint8_t* memory, uint64_t memory_size, uint64_t period_ps)
+        : memory(memory), memory_size(memory_size), period_ps(period_ps) {
         context.traceEverOn(true);
         idle_pins();
         reset();
@@ -128,6 +129,8 @@ class Card {
         return now - begin;
     }
 
+    bool running() const { return top.running; }
+
     void write(uint32_t address, uint64_t value) {
         top.csr_address = address;
         top.csr_write_data = value;
@@ -164,9 +167,9 @@ class Card {
 #endif
     }
 
-    uint8_t* memory = nullptr;
-    uint64_t memory_size = 0, faults = 0;
-    uint64_t now = 0, time_ns = 0, time_fraction = 0, period_ps = 6400;
+    uint8_t* memory;
+    uint64_t memory_size, faults = 0;
+    uint64_t now = 0, time_ns = 0, time_fraction = 0, period_ps;
     // Commands behind this one are not seen yet: they are on their way to the card.
     uint64_t commands_at = 0, commands_end = 0, commands_visible = ~0ull;
     std::deque<Bytes> sent;
@@ -334,11 +337,7 @@ class Card {
 
 extern "C" {
 Card* card_new(uint8_t* memory, uint64_t size, uint64_t period_ps) {
-    auto card = new Card;
-    card->memory = memory;
-    card->memory_size = size;
-    card->period_ps = period_ps;
-    return card;
+    return new Card(memory, size, period_ps);
 }
 void card_delete(Card* card) { delete card; }
 void card_reset(Card* card) { card->reset(); }
@@ -348,6 +347,7 @@ void card_frame(Card* card, int port, const uint8_t* bytes, uint64_t size) {
 uint64_t card_run(Card* card, uint64_t cycles, uint64_t quiet) { return card->run(cycles, quiet); }
 void card_write(Card* card, uint32_t address, uint64_t value) { card->write(address, value); }
 uint64_t card_read(Card* card, uint32_t address) { return card->read(address); }
+int card_running(Card* card) { return card->running(); }
 uint64_t card_cycle(Card* card) { return card->now; }
 uint64_t card_time(Card* card) { return card->time_ns; }
 void card_set_time(Card* card, uint64_t ns) { card->time_ns = ns; }
