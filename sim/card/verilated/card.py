@@ -22,7 +22,8 @@ _FRAME_MAX = 2_048
 
 
 class CardFaultError(Exception):
-    """The card touched host memory beyond its end, or sent a frame with a wrong check sequence."""
+    """The card touched host memory beyond its end, sent a frame with a wrong check sequence, or did
+    not start."""
 
 
 class VerilatedCard:
@@ -105,8 +106,15 @@ class VerilatedCard:
         self._call.card_write(self._card, address, value & 0xFFFF_FFFF_FFFF_FFFF)
         if address == registers.CONTROL.address() and value & 1:
             self._show_commands(0)
-            while not self._call.card_running(self._card):  # Memories are swept.
-                self._call.card_run(self._card, _QUIET, 0)
+            self._start()
+
+    def _start(self) -> None:
+        """Run until memories are swept."""
+        for _ in range(_LONGEST // _QUIET):
+            if self._call.card_running(self._card):
+                return
+            self._call.card_run(self._card, _QUIET, 0)
+        raise CardFaultError(f"CARD_DOES_NOT_START: cycle={self.cycle}")
 
     def _show_commands(self, visible: int) -> None:
         """Let the card see so many commands, as counted from the start of the ring."""
