@@ -1,7 +1,7 @@
 """The order stage as the specifications have it: frames and records by hand-written offsets.
 
 It is told when the card takes a command or an answer, and what the gate says; what it must send,
-write and count follows. It knows NEW, CANCEL and MASS_CANCEL, and denies REPLACE.
+write and count follows.
 
 Sources: OUCH 5.0, SoupBinTCP 4.00, RFC 791, RFC 1071, RFC 9293, docs/records.md.
 """
@@ -9,17 +9,18 @@ Sources: OUCH 5.0, SoupBinTCP 4.00, RFC 791, RFC 1071, RFC 9293, docs/records.md
 import struct
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from protocol.reasons import DenyReason
 
 ANSWERS_RESERVED = 3
 PRICE_END = 2**32 - 1
-BEYOND_END = 2**20 - 1
+QUANTITY_END = 2**20 - 1
 TRADER_END = 1023
 NO_SYMBOL = 0xFFFF
 
-_SENT, _DENIED, _ACCEPTED, _CANCELED, _EXECUTED, _REJECTED = 0x21, 0x22, 0x23, 0x25, 0x26, 0x27
+_SENT, _DENIED, _ACCEPTED, _REPLACED = 0x21, 0x22, 0x23, 0x24
+_CANCELED, _EXECUTED, _REJECTED = 0x25, 0x26, 0x27
 _NEW, _CANCEL, _REPLACE, _MASS_CANCEL = 0x31, 0x32, 0x33, 0x34
 _FIN, _RST, _PSH, _ACK = 1, 4, 8, 16
 # Bytes of the fixed part of the answers that count, and whether an appendage length is a must.
@@ -51,13 +52,38 @@ class Link:
 
 @dataclass
 class Order:
-    """An order that may still execute."""
+    """An order that may still execute.
+
+    A replacement that is not answered yet has an ``original``, which in its turn has it as
+    ``replacement``. Until then nothing of it is open but what it reserves: what it will add to its
+    original's shares and money.
+    """
 
     symbol: int
     trader: int
     buys: bool
     price: int
     leaves: int
+    executed: int = 0
+    """Shares of the whole chain."""
+    replacement: int | None = None
+    original: int | None = None
+    total: int = 0
+    """Shares of the whole chain that a replacement asks for, executed ones included."""
+    reserved_qty: int = 0
+    reserved_money: int = 0
+
+    def reserve(self, original: "Order") -> None:
+        """Write what a replacement adds to its original, until the venue answers.
+
+        Either of them may execute, and first some shares at one price and then the rest at the
+        other: the shares that are more count at the new price, the others at the higher one.
+        """
+        leaves = max(self.total - original.executed, 0)
+        common = min(leaves, original.leaves)
+        self.reserved_qty = leaves - common
+        self.reserved_money = self.reserved_qty * self.price
+        self.reserved_money += common * max(self.price - original.price, 0)
 
 
 @dataclass
@@ -175,13 +201,12 @@ class OrderEntry:
         """Take a command. Returns why it is denied."""
         kind = record[0]
         symbol, number = struct.unpack_from("<HI", record, 2)
-        decide = {_NEW: self._new, _CANCEL: self._cancel, _MASS_CANCEL: self._mass_cancel}
-        if not session and kind != _NEW:
+        decide = {_NEW: self._new, _REPLACE: self._replace}
+        decide |= {_CANCEL: self._cancel, _MASS_CANCEL: self._mass_cancel}
+        if not session and kind not in (_NEW, _REPLACE):
             reason = DenyReason.SESSION_NOT_READY
-        elif kind in decide:
-            reason = decide[kind](record, symbol, number, now_ns, session, free)
         else:
-            reason = DenyReason.UNKNOWN_ORDER
+            reason = decide[kind](record, symbol, number, now_ns, session, free)
         told = struct.pack("<HIQ", symbol, number, now_ns) + record[56:64]
         told = bytes([_DENIED if reason else _SENT, 0]) + told
         self.records.append(told + bytes([reason, kind]) if reason else told)
@@ -191,24 +216,11 @@ class OrderEntry:
         self, record: bytes, symbol: int, number: int, now_ns: int, session: bool, free: int
     ) -> DenyReason:
         side, life, trader, qty, price = struct.unpack_from("<BBHII", record, 16)
-        trader = min(trader, TRADER_END)
-        is_free = all((number - other) % self.order_count for other in self.orders)
-        event: Event = {
-            "kind": "order",
-            "symbol_index": symbol if self._stock(symbol) else NO_SYMBOL,
-            "trader": trader,
-            "buys": side == ord("B"),
-            "qty": qty,
-            "price": price,
-            "now_ns": now_ns,
-            "session": session,
-            "slot": is_free and free >= ANSWERS_RESERVED * (len(self.orders) + 1) + 1,
-            "is_open": 1,
-        }
-        self.events.append(event)
-        reason = self.gate(event)
+        order = Order(symbol, min(trader, TRADER_END), side == ord("B"), price, qty)
+        none = replace(order, price=0, leaves=0)
+        reason = self._ask(number, order, none, now_ns, session=session, is_open=True, free=free)
         if not reason:
-            self.orders[number] = Order(symbol, trader, side == ord("B"), price, qty)
+            self.orders[number] = order
             text = str(number).encode().ljust(14)
             # Displayed, as principal, no intermarket sweep, in no cross; no appendage.
             self._send(
@@ -221,6 +233,73 @@ class OrderEntry:
                 + b"\0\0"
             )
         return reason
+
+    def _replace(
+        self, record: bytes, symbol: int, number: int, now_ns: int, session: bool, free: int
+    ) -> DenyReason:
+        side, life, trader, total, price, target = struct.unpack_from("<BBHIII", record, 16)
+        found = self.orders.get(target)
+        original = found
+        if original is None or original.original is not None or original.replacement is not None:
+            # Not open to it: measured as a new order, as far as it goes.
+            original = Order(symbol, min(trader, TRADER_END), side == ord("B"), 0, 0)
+        order = replace(
+            original,
+            price=price,
+            leaves=max(total - original.executed, 0),
+            executed=0,
+            original=target,
+            total=total,
+        )
+        is_open = original is found
+        reason = self._ask(
+            number, order, original, now_ns, session=session, is_open=is_open, free=free
+        )
+        if not reason:
+            order.leaves = 0
+            order.reserve(original)
+            original.replacement = number
+            self.orders[number] = order
+            # Displayed, no intermarket sweep; no appendage.
+            self._send(
+                b"U"
+                + struct.pack(">III", target, number, total)
+                + struct.pack(">QB", price, life)
+                + b"YN"
+                + str(number).encode().ljust(14)
+                + b"\0\0"
+            )
+        return reason
+
+    def _ask(
+        self,
+        number: int,
+        order: Order,
+        original: Order,
+        now_ns: int,
+        *,
+        session: bool,
+        is_open: bool,
+        free: int,
+    ) -> DenyReason:
+        """Ask the gate for an order, of which its original counts already as it stands."""
+        is_free = all((number - other) % self.order_count for other in self.orders)
+        event: Event = {
+            "kind": "order",
+            "symbol_index": order.symbol if self._stock(order.symbol) else NO_SYMBOL,
+            "trader": order.trader,
+            "buys": order.buys,
+            "qty": order.leaves,
+            "price": order.price,
+            "orig_qty": original.leaves,
+            "orig_price": original.price,
+            "now_ns": now_ns,
+            "session": session,
+            "slot": is_free and free >= ANSWERS_RESERVED * (len(self.orders) + 1) + 1,
+            "is_open": is_open,
+        }
+        self.events.append(event)
+        return self.gate(event)
 
     def _cancel(
         self, record: bytes, symbol: int, number: int, now_ns: int, session: bool, free: int
@@ -259,27 +338,37 @@ class OrderEntry:
         if not self._is_sound(kind, data):
             return ""
         ts_venue_ns, number = struct.unpack_from(">QI", data, 1)
+        if kind == "U":
+            number = struct.unpack_from(">I", data, 13)[0]
         order = self.orders.get(number)
-        if order is None or kind == "U":
+        if order is None:
             return ""
         head = struct.pack("<HIQQ", order.symbol, number, now_ns, ts_venue_ns)
         if kind == "A":
             qty, price = struct.unpack_from(">I", data, 14)[0], self._price(data, 26)
             self._tell(_ACCEPTED, head, data[36:44][::-1], "<IIB", price, qty, data[47])
             if data[47] == ord("D"):
-                self._release(order, order.leaves, number, now_ns)
+                self._end(number, order.leaves, now_ns)
+        elif kind == "U":
+            if order.original != struct.unpack_from(">I", data, 9)[0]:
+                return ""
+            self._replaced(order, number, head, data, now_ns)
         elif kind in ("C", "D"):
             qty = min(struct.unpack_from(">I", data, 13)[0], order.leaves)
             self._tell(_CANCELED, head, b"", "<IB", qty, data[17])
             order.leaves -= qty
-            self._release(order, qty, number if order.leaves == 0 else None, now_ns)
+            if order.leaves == 0:
+                self._end(number, qty, now_ns)
+            else:
+                self._release(order, qty, qty * order.price, now_ns)
+                self._reserve_again(order, now_ns)
         elif kind == "E":
             qty, price = struct.unpack_from(">I", data, 13)[0], self._price(data, 17)
             self._tell(_EXECUTED, head, data[26:34][::-1], "<IIB", price, qty, data[25])
             self._execute(order, number, qty, price, now_ns)
         else:
             self._tell(_REJECTED, head, b"", "<H", struct.unpack_from(">H", data, 13)[0])
-            self._release(order, order.leaves, number, now_ns)
+            self._end(number, order.leaves, now_ns)
         return kind
 
     @staticmethod
@@ -322,22 +411,63 @@ class OrderEntry:
             }
         )
 
-    def _release(self, order: Order, qty: int, ended: int | None, now_ns: int) -> None:
-        ends = ended is not None
-        self._event("release", order, now_ns, qty=qty, money=qty * order.price, ends=ends)
-        if ended is not None:
-            del self.orders[ended]
+    def _release(self, order: Order, qty: int, money: int, now_ns: int, ends: bool = False) -> None:
+        self._event("release", order, now_ns, qty=qty, money=money, ends=ends)
+
+    def _reserve_again(self, order: Order, now_ns: int) -> None:
+        """Let what was taken off an order stay open for the replacement that will open it again."""
+        if order.replacement is not None:
+            other = self.orders[order.replacement]
+            qty, money = other.reserved_qty, other.reserved_money
+            other.reserve(order)
+            self._release(other, qty - other.reserved_qty, money - other.reserved_money, now_ns)
+
+    def _end(self, number: int, qty: int, now_ns: int) -> None:
+        """Forget an order of which ``qty`` shares still count as open."""
+        order = self.orders.pop(number)
+        qty, money = qty + order.reserved_qty, qty * order.price + order.reserved_money
+        self._release(order, qty, money, now_ns, ends=True)
+        self._part(order, now_ns)
+
+    def _part(self, order: Order, now_ns: int) -> None:
+        """An order has ended: so has its replacement, and its original may be replaced again."""
+        if order.original is not None:
+            self.orders[order.original].replacement = None
+        if order.replacement is not None:
+            other = self.orders.pop(order.replacement)
+            self._release(other, other.reserved_qty, other.reserved_money, now_ns, ends=True)
+
+    def _replaced(self, order: Order, number: int, head: bytes, data: bytes, now_ns: int) -> None:
+        assert order.original is not None
+        target, original = order.original, self.orders.pop(order.original)
+        told_qty = struct.unpack_from(">I", data, 18)[0]
+        self._tell(
+            _REPLACED,
+            *(head, data[40:48][::-1], "<IIB3xI"),
+            *(self._price(data, 30), told_qty, data[51], target),
+        )
+        leaves = min(told_qty, QUANTITY_END)
+        qty = original.leaves + order.reserved_qty - leaves
+        money = original.leaves * original.price + order.reserved_money - leaves * order.price
+        self._release(original, qty, money, now_ns, ends=True)
+        order.leaves, order.executed = leaves, original.executed
+        order.original, order.reserved_qty, order.reserved_money = None, 0, 0
+        if data[51] == ord("D"):
+            self._end(number, leaves, now_ns)
 
     def _execute(self, order: Order, number: int, qty: int, price: int, now_ns: int) -> None:
-        beyond = min(max(qty - order.leaves, 0), BEYOND_END)
-        if beyond:
-            money = -beyond * order.price
-            self._event("release", order, now_ns, qty=-beyond, money=money, ends=0)
+        beyond = min(max(qty - order.leaves, 0), QUANTITY_END)
         order.leaves -= min(qty, order.leaves)
+        order.executed += qty
         ends = order.leaves == 0
+        # What a replacement reserves is let go when it ends, even before it is answered.
+        more, money = order.reserved_qty - beyond, order.reserved_money - beyond * order.price
+        if beyond or order.original is not None:
+            self._release(order, more, money, now_ns)
         self._event("execute", order, now_ns, qty=qty, last_price=price, ends=ends)
         if ends:
             del self.orders[number]
+            self._part(order, now_ns)
 
 
 def _sum(data: bytes) -> int:

@@ -2,10 +2,10 @@
 
 import random
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from protocol.ip import checksum
-from sim.golden.order import Link
+from sim.golden.order import Link, Order
 
 FIN, RST, PSH, ACK = 1, 4, 8, 16
 
@@ -78,13 +78,19 @@ FAULTS = (
 
 
 class Answers:
-    """Makes up SoupBinTCP packets with answers to orders, and with everything else there is."""
+    """Makes up SoupBinTCP packets with answers to orders, and with everything else there is.
 
-    def __init__(self, chance: random.Random, note: Callable[[str], None]):
+    ``note`` is told of appendages. No answer is about more shares than ``qty_max``.
+    """
+
+    def __init__(
+        self, chance: random.Random, note: Callable[[str], None], qty_max: int = 2**32 - 1
+    ):
         self._chance = chance
         self._note = note
+        self._qty_max = qty_max
 
-    def packet(self, numbers: list[int]) -> bytes:
+    def packet(self, orders: Mapping[int, Order]) -> bytes:
         """Return a packet about one of the orders, or about none."""
         chance, kind = self._chance, self._chance.random()
         if kind < 0.06:
@@ -92,27 +98,34 @@ class Answers:
         if kind < 0.1:
             data = chance.randbytes(chance.randrange(1, 20))
             return struct.pack(">H", 1 + len(data)) + b"+" + data
-        data = self.message(numbers)
+        data = self.message(orders)
         return struct.pack(">H", 1 + len(data)) + b"S" + data
 
-    def message(self, numbers: list[int]) -> bytes:
+    def message(self, orders: Mapping[int, Order]) -> bytes:
         chance = self._chance
-        number = chance.choice(numbers) if numbers else chance.randrange(100)
+        number = chance.choice(list(orders)) if orders else chance.randrange(100)
+        original = orders[number].original if number in orders else None
         if chance.random() < 0.05:
             number ^= 1 << chance.randrange(32)
         head = struct.pack(">QI", chance.getrandbits(47), number)
         qty = chance.choice([1, 100, chance.randrange(1, 400), chance.randrange(1, 1000)])
         if chance.random() < 0.02:
-            qty = chance.choice([0, 999_999, 2**20 - 1, 2**32 - 1])
+            qty = min(chance.choice([0, 999_999, 2**20 - 1, 2**32 - 1]), self._qty_max)
         price = chance.choice([chance.randrange(1, 2**31), 2**32, 2**63 + 5, 2**32 - 1])
         kind = chance.choices("ACDEJUSPBI", (28, 14, 10, 28, 8, 2, 2, 2, 2, 1))[0]
+        if original is not None and chance.random() < 0.7:
+            kind = "U"
         state = b"D" if chance.random() < 0.1 else b"L"
         wild = chance.randbytes
         if kind == "A":
             data = head + b"B" + struct.pack(">I", qty) + wild(8) + struct.pack(">Q", price)
             data += wild(2) + wild(8) + wild(3) + state + wild(14)
         elif kind == "U":
-            data = head[:8] + wild(4) + head[8:] + wild(49)
+            if original is None or chance.random() < 0.1:
+                original = chance.choice([number, chance.getrandbits(32), *orders])
+            data = head[:8] + struct.pack(">I", original) + head[8:] + wild(1)
+            data += struct.pack(">I", qty) + wild(8) + struct.pack(">Q", price)
+            data += wild(2) + wild(8) + wild(3) + state + wild(14)
         elif kind == "C":
             data = head + struct.pack(">I", qty) + wild(1)
         elif kind == "D":
@@ -134,7 +147,7 @@ class Answers:
             ("none", "options", "long", "short", "wrong size", "cut", "empty option", "missing"),
             (30, 30, 1, 1, 1, 1, 1, 1),
         )[0]
-        if kind in "ACDEJ":
+        if kind in "ACDEJU":
             self._note(f"appendage: {what}")
         if what == "missing":
             return b"" if kind in "AUE" else b"\0"

@@ -211,6 +211,31 @@ def test_replacement_counts_the_shares_of_the_chain(card):
     assert card.answers("reason")[-1] == ("DENIED", DenyReason.UNKNOWN_ORDER)
 
 
+def test_order_has_one_replacement_under_way(card):
+    card.new(100)
+    card.venue(card.accepted(1))
+    card.replace(1, 150)
+    card.replace(1, 200)
+    assert card.answers("reason")[-1] == ("DENIED", DenyReason.UNKNOWN_ORDER)
+    card.venue(card.rejected(2))
+    card.replace(1, 200)  # The first is answered.
+    assert card.answers()[-1][0] == "SENT"
+    card.venue(card.replaced(7, 4, 200))  # Of another order.
+    assert [name for name, *_ in card.answers()].count("REPLACED") == 0
+    card.venue(card.replaced(1, 4, 200))
+    assert card.answers()[-1][0] == "REPLACED"
+
+
+def test_number_in_use_is_denied(card):
+    card.new(100)
+    card.command(
+        ring.NEW,
+        **{"cl_ord_id": 1, "symbol_index": 0, "side": ord("B"), "time_in_force": ord("0")},
+        **{"order_qty": 100, "price": 1_000_000},
+    )
+    assert card.answers("reason")[-1] == ("DENIED", DenyReason.NO_RING_SLOT)
+
+
 def test_gate_measures_a_replacement_by_the_shares_it_can_execute(card):
     card.limits(0, qty_max=100)
     card.new(100)

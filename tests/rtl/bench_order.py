@@ -5,6 +5,7 @@ one. The golden model is told when the stage takes a command or an answer; the g
 decides by what it is asked, so that stage and model are told the same.
 """
 
+import copy
 import os
 import random
 import struct
@@ -24,7 +25,7 @@ from hw.rtl.layouts import beat
 from hw.rtl.order.shapes import CONNECTION, SET_STOCK
 from hw.rtl.risk import DECISION, EVENT, EventKind
 from protocol.reasons import DenyReason
-from sim.golden.order import Link, OrderEntry
+from sim.golden.order import Link, Order, OrderEntry
 from sim.tb.order_venue import ACK, FAULTS, FIN, PSH, RST, Answers, segment
 
 WIDTH = int(os.environ["WIDTH"])
@@ -46,8 +47,8 @@ STARTS = (0, 4) if WIDTH == 8 else (0,)
 
 COVERAGE = {
     # The byte of the stream modulo 8 with which the answer's packet begins.
-    "answer_at": {(kind, at) for kind in "ACDEJ" for at in range(8)},
-    "answer_split": set("ACDEJ"),
+    "answer_at": {(kind, at) for kind in "ACDEJU" for at in range(8)},
+    "answer_split": set("ACDEJU"),
     "answers_in_segment": {0, 1, 2, 3},
     "fault": set(FAULTS),
     "segment": {"in order", "duplicate", "ahead", "empty", "wrap"},
@@ -58,11 +59,21 @@ COVERAGE = {
             NEW: (0, 2, 3, 7, 14),
             CANCEL: (0, 2, 13),
             MASS_CANCEL: (0, 2, 3),
-            REPLACE: (2, 13),
+            REPLACE: (0, 2, 3, 7, 13, 14),
         }.items()
         for reason in reasons
     },
     "waits": {"for a slot", "for the ring writer"},
+    # What an answer does to a chain of orders: by its type, the place of its order in it, and
+    # whether that ended.
+    "chain": {
+        *((kind, "replaced", ended) for kind in "CE" for ended in (False, True)),
+        *((kind, "replacement", True) for kind in "CDEJ"),
+        *((kind, "replaced", True) for kind in "AJ"),
+        *(("U", "replacement", ended) for ended in (False, True)),
+        ("U", "of another", False),
+    },
+    "replaced_before": {0, 1, 2},
     "sequence": {"wrap"},
     # Orders of one digit follow closely, below.
     "digits": set(range(2, 11)),
@@ -93,6 +104,8 @@ def gate(event: dict[str, Any]) -> DenyReason:
         return DenyReason.SESSION_NOT_READY
     if event["symbol_index"] == 0xFFFF:
         return DenyReason.UNKNOWN_SYMBOL
+    if not event["is_open"]:
+        return DenyReason.UNKNOWN_ORDER
     if zlib.crc32(struct.pack("<II", event["qty"], event["price"])) % 4 == 0:
         return DenyReason.QUANTITY_EXCEEDS_MAXIMUM
     return DenyReason.NONE if event["slot"] else DenyReason.NO_RING_SLOT
@@ -106,12 +119,13 @@ def command(
         body = struct.pack("<I", own.get("qty", 0))
     else:
         body = struct.pack(
-            "<BBHII",
+            "<BBHIII",
             own.get("side", ord("B")),
             own.get("life", ord("0")),
             own.get("trader", 1),
             own.get("qty", 100),
             own.get("price", 1_000_000),
+            own.get("target", 0),
         )
     return (head + body).ljust(56, b"\0") + struct.pack("<Q", sequence)
 
@@ -147,6 +161,8 @@ class Bench:
         self._driven: dict[str, int] = {}
         self._after: list[Any] = []
         self.answered: deque[tuple[int, str]] = deque()
+        self.replaced: dict[int, int] = {}
+        """Replacements in the chain of an order that came from one."""
 
     def drive(self, name: str, value: int) -> None:
         if self._driven.get(name) != value:
@@ -270,13 +286,16 @@ class Bench:
             self.times["command"] = self.cycle
             reason = self.golden.command(offered, now_ns, bool(session), self.free)
             covered["command"][offered[0], int(reason)] += 1
-            if offered[0] == NEW and not reason:
+            if offered[0] in (NEW, REPLACE) and not reason:
                 covered["digits"][len(str(struct.unpack_from("<I", offered, 4)[0]))] += 1
         if offered is not None and ready:
             self.commands.popleft()
         if answered:
             assert self.golden.answers, "an answer that never came"
+            before = copy.deepcopy(self.golden.orders)
+            data = self.golden.answers[0]
             kind = self.golden.answer(now_ns)
+            self.chained(kind or data[:1].decode("latin-1"), data, before)
             at, how = self.answered.popleft() if self.answered else (0, "")
             if kind:
                 covered["answer_at"][kind, at % 8] += 1
@@ -301,6 +320,24 @@ class Bench:
         if frame is not None:
             self.times["frame"] = self.cycle
             self.golden.segment(frame)
+
+    def chained(self, kind: str, data: bytes, before: dict[int, Order]) -> None:
+        """Count what an answer does to an order and what replaces it, or is replaced by it."""
+        if len(data) < 17:
+            return
+        number = struct.unpack_from(">I", data, 13 if kind == "U" else 9)[0]
+        if number not in before:
+            return
+        order, after = before[number], self.golden.orders
+        place = "replacement" if order.original is not None else ""
+        place = "replaced" if order.replacement is not None else place
+        if kind == "U" and order == after.get(number):
+            place = "of another"
+        covered["chain"][kind, place, number not in after] += 1
+        if kind == "U" and place == "replacement":
+            times = self.replaced.get(struct.unpack_from(">I", data, 9)[0], 0)
+            covered["replaced_before"][min(times, 2)] += 1
+            self.replaced[number] = times + 1
 
     def asked(self, event: dict[str, int]) -> None:
         self.times["event"] = self.cycle
@@ -376,7 +413,7 @@ class Day:
     def command(self) -> bytes:
         chance = self.chance
         self.sequence += 1
-        kind = chance.choices((NEW, CANCEL, MASS_CANCEL, REPLACE, HEARTBEAT), (12, 4, 1, 1, 1))[0]
+        kind = chance.choices((NEW, CANCEL, MASS_CANCEL, REPLACE, HEARTBEAT), (12, 4, 1, 8, 1))[0]
         self.number += chance.choice([1, 1, 1, 2, 9])
         number = self.number
         if kind == CANCEL and self.golden.orders and chance.random() < 0.8:
@@ -393,12 +430,19 @@ class Day:
             trader=chance.choice([0, 1, 15, 1023, 1024, 0xFFFF]),
             qty=chance.choice([1, 100, 400, 999_999]),
             price=chance.choice([1, 10_000, chance.randrange(1, 2**31), 0x7735939C]),
+            target=self.target(number) if kind == REPLACE else 0,
         )
+
+    def target(self, number: int) -> int:
+        """Return an order to be replaced: mostly one that can be."""
+        chance, orders = self.chance, self.golden.orders
+        if not orders or chance.random() < 0.1:
+            return number - chance.choice([0, 1, ORDER_COUNT, 2**31]) & 2**32 - 1
+        return chance.choice(list(orders))
 
     def more_answers(self, packets: int) -> None:
         for _ in range(packets):
-            numbers = list(self.golden.orders)
-            packet = self.answers.packet(numbers)
+            packet = self.answers.packet(self.golden.orders)
             if packet[2:3] == b"S":
                 # Places are counted from the beginning of the day's stream.
                 self.bench.answered.append((self.at, ""))
@@ -546,11 +590,11 @@ async def quiet(dut: Any, seed: int = 1) -> tuple[Bench, Link]:
     return bench, link
 
 
-def passing(number: int, sequence: int) -> bytes:
+def passing(number: int, sequence: int, kind: int = NEW, target: int = 0) -> bytes:
     """Return an order that the gate lets pass."""
     for price in range(1_000_000, 1_001_000, 100):
         if zlib.crc32(struct.pack("<II", 100, price)) % 4:
-            return command(NEW, number, sequence, 0, price=price)
+            return command(kind, number, sequence, 0, price=price, target=target)
     raise AssertionError("the gate is closed")
 
 
@@ -563,20 +607,34 @@ async def latencies(dut: Any) -> None:
     await bench.settle()
     times = bench.times
     found["new"] = times["event"] - times["command"], times["beat"] - times["decision"]
-    bench.commands.append(command(CANCEL, 4_294_967_295, 2))
+    bench.commands.append(passing(4_294_967_294, 2, REPLACE, 4_294_967_295))
+    await bench.settle()
+    found["replace"] = times["event"] - times["command"], times["beat"] - times["decision"]
+    bench.commands.append(command(CANCEL, 4_294_967_295, 3))
     await bench.settle()
     found["cancel"] = (times["beat"] - times["command"],)
-    data = b"E" + struct.pack(">QIIQ", 5, 4_294_967_295, 40, 7) + b"A" + bytes(8) + b"\0\0"
-    payload = struct.pack(">HB", 1 + len(data), ord("S")) + data
-    expected = bench.golden.expected
-    frame = segment(link, expected, payload, ACK, chance=random.Random(5))
-    bench.send(frame)
-    await bench.settle()
-    bytes_after = len(frame)
-    found["acknowledged"] = (times["beat"] - times["frame"] - bytes_after,)
-    found["answered"] = (times["record"] - times["frame"] - bytes_after - len(payload),)
+
+    async def answered(data: bytes) -> tuple[int, int]:
+        """Return the cycles to the acknowledgment of an answer, and to its record."""
+        payload = struct.pack(">HB", 1 + len(data), ord("S")) + data
+        frame = segment(link, bench.golden.expected, payload, ACK, chance=random.Random(5))
+        bench.send(frame)
+        await bench.settle()
+        read = times["frame"] + len(frame)
+        return times["beat"] - read, times["record"] - read - len(payload)
+
+    executed = struct.pack(">QIIQ", 5, 4_294_967_295, 40, 7) + b"A" + bytes(8) + b"\0\0"
+    found["executed"] = await answered(b"E" + executed)
+    replaced = struct.pack(">QIIBIQQ", 6, 4_294_967_295, 4_294_967_294, ord("B"), 60, 0, 9)
+    found["replaced"] = await answered(b"U" + replaced.ljust(65, b"L") + b"\0\0")
     print(f"latencies: {found}")
-    assert found == {"new": (2, 2), "cancel": (4,), "acknowledged": (5,), "answered": (14,)}
+    assert found == {
+        "new": (2, 2),
+        "replace": (4, 2),
+        "cancel": (4,),
+        "executed": (5, 16),
+        "replaced": (5, 20),
+    }
 
 
 @cocotb.test()
@@ -608,7 +666,7 @@ async def segments_without_room_are_sent_again(dut: Any) -> None:
     for _ in range(40):
         payload = b""
         while len(payload) < 200:
-            data = answers.message(list(golden.orders))
+            data = answers.message(golden.orders)
             payload += struct.pack(">H", 1 + len(data)) + b"S" + data
         kept = replace(golden, answers=golden.answers.copy(), acknowledgments=deque())
         bench.send(segment(link, golden.expected, payload, ACK))

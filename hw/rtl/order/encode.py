@@ -23,6 +23,7 @@ _LAYOUTS = {
     MessageKind.ENTER: ouch50.ENTER_ORDER,
     MessageKind.CANCEL: ouch50.CANCEL_ORDER_REQUEST,
     MessageKind.MASS_CANCEL: ouch50.MASS_CANCEL_REQUEST,
+    MessageKind.REPLACE: ouch50.REPLACE_ORDER_REQUEST,
 }
 _APPENDAGE = packed(ouch50.APPENDAGE_LENGTH, appendage_length=0)
 _WORD_BITS = 16
@@ -211,6 +212,16 @@ class Encoder(wiring.Component):
                 "user_ref_num": i.cl_ord_id,
                 "firm": padded(self.connection.firm),
                 "symbol": i.stock,
+            },
+            MessageKind.REPLACE: {
+                "orig_user_ref_num": i.orig_cl_ord_id,
+                "user_ref_num": i.cl_ord_id,
+                "quantity": i.order_qty,
+                "price": i.price,
+                "time_in_force": i.time_in_force,
+                "display": "Y",
+                "inter_market_sweep_eligibility": "N",
+                "cl_ord_id": self._text(),
             },
         }
         size_bits = 8 * max(_SIZES)

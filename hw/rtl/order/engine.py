@@ -15,6 +15,7 @@ from hw.rtl.layouts import TIME
 from hw.rtl.order.digits import Digits
 from hw.rtl.order.frames import check_power_of_two
 from hw.rtl.order.records import Told, records
+from hw.rtl.order.rows import row_layout
 from hw.rtl.order.shapes import (
     ANSWER,
     MESSAGE,
@@ -23,9 +24,10 @@ from hw.rtl.order.shapes import (
     SET_STOCK,
     AnswerKind,
     MessageKind,
+    narrowed,
     padded,
 )
-from kernels.risk import notional
+from kernels.risk import added_notional
 from protocol import ring
 from protocol.emit import amaranth_layout as layouts
 from protocol.orders import Side
@@ -40,39 +42,31 @@ _NO_TRADER = (1 << 10) - 1
 _DEAD = ord("D")
 _BLANKS = int.from_bytes(b" " * 8, "little")
 
-_ROW = data.StructLayout(
-    {
-        "used": 1,
-        "cl_ord_id": 32,
-        "symbol_index": 16,
-        "trader": 10,
-        "buys": 1,
-        "price": 32,
-        "leaves_qty": QUANTITY,
-    }
-)
-"""What the card remembers of an order that may still execute."""
-
 
 class Engine(wiring.Component):
     """Takes commands and answers, asks the gate, remembers orders, and writes records.
 
     One thing at a time: an answer before a command, each as soon as there is a slot for its record.
 
-    An order is remembered in the row of its number modulo ``order_count``, and a new one is denied
-    with ``NO_RING_SLOT`` while another one has the row: numbers only rise, so that is an order
-    that is older by as many numbers. None that may still execute is ever forgotten. A new order is
-    also denied when slots for its answers are not free beyond those of the orders that are open.
+    An order is remembered in the row of its number modulo ``order_count``, and a new one or a
+    replacement is denied with ``NO_RING_SLOT`` while another one has the row: numbers only rise, so
+    that is an order that is older by as many numbers. None that may still execute is ever
+    forgotten. It is also denied when slots for its answers are not free beyond those of the orders
+    that are open.
 
-    Not there yet: a REPLACE is denied with ``UNKNOWN_ORDER``, so that no answer ever names one.
+    An order can have one replacement under way, and that one none: another is denied with
+    ``UNKNOWN_ORDER``. Until the venue answers, both stand, and the gate counts of each share the
+    higher price. When an order ends its replacement ends with it. An Order Replaced that names
+    another original than was asked for is ignored.
 
-    An execution beyond what is open counts with ``2 ** 20 - 1`` shares at most; OUCH knows no more
-    than 999,999.
+    An execution beyond what is open counts with ``2 ** 20 - 1`` shares at most, and so do the
+    shares of an Order Replaced; OUCH knows no more than 999,999.
 
-    Latency is 2 cycles from a command taken to ``o_event``, 1 from a decision to a new order's
-    ``o``, and 3 from a CANCEL or MASS_CANCEL taken to its ``o``. A NEW takes 12 cycles with a gate
-    of 7, a CANCEL 5, an answer 7 and those of the product in ``kernels.risk.notional``. After reset
-    nothing is taken for ``order_count`` cycles, or ``symbol_count`` if there are more, while
+    Latency is 2 cycles from a NEW taken to ``o_event`` and 4 from a REPLACE, 1 from a decision to
+    the ``o`` of either, and 3 from a CANCEL or MASS_CANCEL taken to its ``o``. A NEW takes 12
+    cycles with a gate of 7, a REPLACE 15, a CANCEL 5, an answer 7 and those of
+    ``kernels.risk.added_notional``, and once more as much when it changes a second order. After
+    reset nothing is taken for ``order_count`` cycles, or ``symbol_count`` if there are more, while
     memories are swept.
 
     Parameters
@@ -153,7 +147,8 @@ class Engine(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         event_kind = self._event_kind
-        m.submodules.orders = orders = Memory(shape=_ROW, depth=self.order_count, init=[])
+        layout = row_layout(self.order_count)
+        m.submodules.orders = orders = Memory(shape=layout, depth=self.order_count, init=[])
         m.submodules.stocks = stocks = Memory(shape=64, depth=self.symbol_count, init=[])
         m.submodules.digits = digits = Digits()
         order_write, order_read = orders.write_port(), orders.read_port()
@@ -178,7 +173,8 @@ class Engine(wiring.Component):
         command = Signal(RECORD, reset_less=True)
         answer = Signal(ANSWER, reset_less=True)
         now_ns = Signal(TIME, reset_less=True)
-        row = Signal(_ROW, reset_less=True)
+        row = Signal(layout, reset_less=True)
+        other = Signal(layout, reset_less=True)  # Its partner, or what it is to replace.
         found = Signal(reset_less=True)
         stock = Signal(64, reset_less=True)
         session = Signal(reset_less=True)
@@ -194,6 +190,7 @@ class Engine(wiring.Component):
 
         record_type = asked("record_type")
         cl_ord_id = asked("cl_ord_id")
+        orig_cl_ord_id = layouts.host(ring.REPLACE, command, "orig_cl_ord_id")
         symbol_index = asked("symbol_index")
 
         # Stage 0: taken, and the row read.
@@ -217,13 +214,7 @@ class Engine(wiring.Component):
             self.is_idle.eq(waiting & ~sweeping),
             self.command_stb.eq(takes_command),
             self.answer_stb.eq(takes_answer),
-            order_read.addr.eq(
-                Mux(
-                    self.i_answer.valid,
-                    self.i_answer.p.cl_ord_id,
-                    asked("cl_ord_id", self.i.payload),
-                )[: len(order_read.addr)]
-            ),
+            order_read.addr.eq(row.partner),
             stock_read.addr.eq(asked("symbol_index", self.i.payload)[: len(stock_read.addr)]),
             digits.start_stb.eq(takes_command),
             digits.number.eq(asked("cl_ord_id", self.i.payload)),
@@ -242,46 +233,69 @@ class Engine(wiring.Component):
         with m.Elif(text_wait != 0):
             m.d.sync += text_wait.eq(text_wait - 1)
 
+        # What an order adds, and what is open of one, in money.
+        plan = schedule(added_notional, clock_mhz=CLOCK_MHZ)
+        m.submodules.added = product = Pipeline(plan)
+        weighed = Signal(_WEIGHED, reset_less=True)
+        added_qty = Signal(QUANTITY)
+        product_wait = Signal(range(plan.latency + 1))
+        m.d.comb += [
+            product.i_price.eq(weighed.price),
+            product.i_order_qty.eq(weighed.qty),
+            product.i_orig_price.eq(weighed.orig_price),
+            product.i_orig_qty.eq(weighed.orig_qty),
+            added_qty.eq(_without(weighed.qty, weighed.orig_qty)),
+        ]
+        with m.If(product_wait != 0):
+            m.d.sync += product_wait.eq(product_wait - 1)
+
+        def weigh(price, qty, orig_price=0, orig_qty=0):
+            """Let ``product`` work out the money; it is there when ``product_wait`` is over."""
+            m.d.sync += [
+                weighed.price.eq(price),
+                weighed.qty.eq(qty),
+                weighed.orig_price.eq(orig_price),
+                weighed.orig_qty.eq(orig_qty),
+                product_wait.eq(plan.latency),
+            ]
+
         # What an answer changes.
         qty = answer.qty
         taken_qty = Signal(QUANTITY, reset_less=True)  # Off what was open.
-        beyond = Signal(QUANTITY, reset_less=True)
+        beyond = Signal(reset_less=True)
         released = Signal(QUANTITY, reset_less=True)
         ends = Signal(reset_less=True)
-        plan = schedule(notional, clock_mhz=CLOCK_MHZ)
-        m.submodules.notional = product = Pipeline(plan)
-        m.d.comb += [product.i_price.eq(row.price), product.i_qty.eq(released)]
-        product_wait = Signal(range(plan.latency + 1))
+        has_other = Signal()
+        money = product.o_result
+        money_left = Signal(len(money), reset_less=True)
 
         event = self.o_event.p
         is_new = record_type == RecordType.NEW
+        is_replace = record_type == RecordType.REPLACE
         is_cancel = record_type == RecordType.CANCEL
         known_symbol = Signal()
         m.d.comb += known_symbol.eq((symbol_index < self.symbol_count) & stock.any())
         trader = asked("trader_index")
-        new_row = Signal(_ROW)
-        m.d.comb += [
-            new_row.used.eq(1),
-            new_row.cl_ord_id.eq(cl_ord_id),
-            new_row.symbol_index.eq(symbol_index),
-            new_row.trader.eq(Mux(trader > _NO_TRADER, _NO_TRADER, trader)),
-            new_row.buys.eq(asked("side") == Side.BUY),
-            new_row.price.eq(asked("price")),
-            new_row.leaves_qty.eq(asked("order_qty")),
-        ]
-        left_row = Signal(_ROW)
+        placed = Signal(layout, reset_less=True)  # The order that a command asks for.
+        left_row = Signal(layout)
         m.d.comb += [
             left_row.eq(row),
             left_row.leaves_qty.eq(row.leaves_qty - taken_qty),
+            left_row.cum_qty.eq(
+                Mux(told == Told.EXECUTED, narrowed(row.cum_qty + qty, 32), row.cum_qty)
+            ),
             left_row.used.eq(~ends),
+            has_other.eq(
+                (row.is_replaced & (ends | (told == Told.CANCELED))) | (row.replaces & ends)
+            ),
         ]
 
-        def write_row(value):
-            m.d.comb += [order_write.en.eq(1), order_write.data.eq(value)]
-
-        m.d.comb += order_write.addr.eq(
-            Mux(told == Told.SENT, cl_ord_id, answer.cl_ord_id)[: len(order_read.addr)]
-        )
+        def write_row(at, value):
+            m.d.comb += [
+                order_write.en.eq(1),
+                order_write.addr.eq(at[: len(order_write.addr)]),
+                order_write.data.eq(value),
+            ]
 
         def ask(source, kind):
             """Tell the gate of an order."""
@@ -303,6 +317,13 @@ class Engine(wiring.Component):
             with m.State("Waiting for work"):
                 m.d.comb += waiting.eq(1)
                 m.d.sync += told.eq(Told.SENT)
+                m.d.comb += order_read.addr.eq(
+                    Mux(
+                        self.i_answer.valid,
+                        self.i_answer.p.cl_ord_id,
+                        asked("cl_ord_id", self.i.payload),
+                    )[: len(order_read.addr)]
+                )
                 with m.If(takes_answer):
                     m.next = "Looking up an answer"
                 with m.Elif(takes_command):
@@ -314,17 +335,54 @@ class Engine(wiring.Component):
                     row.eq(order_read.data),
                     found.eq(order_read.data.used & (order_read.data.cl_ord_id == cl_ord_id)),
                     stock.eq(stock_read.data),
+                    placed.eq(0),
+                    placed.used.eq(1),
+                    placed.cl_ord_id.eq(cl_ord_id),
+                    placed.symbol_index.eq(symbol_index),
+                    placed.trader.eq(Mux(trader > _NO_TRADER, _NO_TRADER, trader)),
+                    placed.buys.eq(asked("side") == Side.BUY),
+                    placed.price.eq(asked("price")),
                 ]
+                m.d.comb += order_read.addr.eq(orig_cl_ord_id[: len(order_read.addr)])
+                weigh(asked("price"), asked("order_qty"))
+                m.next = "Asking the gate"
+                with m.If(is_replace):
+                    m.next = "Looking up the original"
+                with m.Else():
+                    m.d.sync += placed.leaves_qty.eq(asked("order_qty"))
+            with m.State("Looking up the original"):
+                original = order_read.data
+                is_single = ~original.replaces & ~original.is_replaced
+                m.d.sync += [
+                    other.eq(original),
+                    found.eq(original.used & (original.cl_ord_id == orig_cl_ord_id) & is_single),
+                ]
+                m.next = "Weighing a replacement"
+            with m.State("Weighing a replacement"):
+                with m.If(found):  # Otherwise it is measured as a new order, as far as it goes.
+                    m.d.sync += [
+                        placed.symbol_index.eq(other.symbol_index),
+                        placed.trader.eq(other.trader),
+                        placed.buys.eq(other.buys),
+                        placed.replaces.eq(1),
+                        placed.partner.eq(orig_cl_ord_id[: len(placed.partner)]),
+                        placed.order_qty.eq(asked("order_qty")),
+                    ]
+                    left_qty = _without(asked("order_qty"), other.cum_qty)
+                    weigh(asked("price"), left_qty, other.price, other.leaves_qty)
                 m.next = "Asking the gate"
             with m.State("Asking the gate"):
-                with m.If(is_new):
-                    ask(new_row, event_kind.ORDER)
+                with m.If(is_new | is_replace):
+                    ask(placed, event_kind.ORDER)
+                    with m.If(~known_symbol & ~placed.replaces):
+                        m.d.comb += event.symbol_index.eq(_NO_SYMBOL)
                     m.d.comb += [
-                        event.symbol_index.eq(Mux(known_symbol, symbol_index, _NO_SYMBOL)),
-                        event.qty.eq(asked("order_qty")),
+                        event.qty.eq(weighed.qty),
+                        event.orig_qty.eq(weighed.orig_qty),
+                        event.orig_price.eq(weighed.orig_price),
                         event.session.eq(session),
                         event.slot.eq(has_slots & ~row.used),
-                        event.is_open.eq(1),
+                        event.is_open.eq(is_new | placed.replaces),
                     ]
                     m.next = "Waiting for the gate"
                 with m.Elif(~session):
@@ -335,7 +393,7 @@ class Engine(wiring.Component):
                         m.next = "Sending a message"
                     with m.Else():
                         deny(DenyReason.UNKNOWN_ORDER)
-                with m.Elif(record_type == RecordType.MASS_CANCEL):
+                with m.Else():  # MASS_CANCEL
                     every = _has(asked("flags"), MassCancelFlag.ALL_SYMBOLS)
                     with m.If(every | known_symbol):
                         ask(row, event_kind.MESSAGE)
@@ -343,8 +401,6 @@ class Engine(wiring.Component):
                         m.next = "Sending a message"
                     with m.Else():
                         deny(DenyReason.UNKNOWN_SYMBOL)
-                with m.Else():
-                    deny(DenyReason.UNKNOWN_ORDER)
             with m.State("Waiting for the gate"):
                 decision = self.i_decision.p
                 m.d.sync += self.reason.eq(decision.reason)
@@ -354,12 +410,26 @@ class Engine(wiring.Component):
                         m.d.sync += told.eq(Told.DENIED)
                         m.next = "Telling the host"
             with m.State("Sending a message"):
-                m.d.comb += self.o.valid.eq(~is_new | (text_wait == 0))
+                has_all = (text_wait | product_wait) == 0
+                m.d.comb += self.o.valid.eq(has_all | ~(is_new | is_replace))
                 with m.If(self.o.valid & self.o.ready):
-                    with m.If(is_new):
-                        write_row(new_row)
-                        m.d.sync += open_count.eq(open_count + 1)
                     m.next = "Telling the host"
+                    with m.If(is_new | is_replace):
+                        write_row(cl_ord_id, placed)
+                        m.d.sync += open_count.eq(open_count + 1)
+                    with m.If(is_replace):
+                        m.d.comb += [
+                            order_write.data.reserved_qty.eq(added_qty),
+                            order_write.data.reserved_notional.eq(money),
+                        ]
+                        m.next = "Marking the original"
+            with m.State("Marking the original"):
+                write_row(orig_cl_ord_id, other)
+                m.d.comb += [
+                    order_write.data.is_replaced.eq(1),
+                    order_write.data.partner.eq(cl_ord_id[: len(other.partner)]),
+                ]
+                m.next = "Telling the host"
 
             # An answer.
             with m.State("Looking up an answer"):
@@ -375,47 +445,73 @@ class Engine(wiring.Component):
                 fills = (told == Told.CANCELED) | (told == Told.EXECUTED)
                 is_all = qty >= row.leaves_qty
                 open_taken = Mux(is_all, row.leaves_qty, qty[: len(row.leaves_qty)])
-                is_dead = (told == Told.ACCEPTED) & (answer.code[:8] == _DEAD)
-                over = (qty - row.leaves_qty)[: len(qty)]
-                most = (1 << len(beyond)) - 1
-                over = Mux(qty <= row.leaves_qty, 0, Mux(over > most, most, over))
+                may_die = (told == Told.ACCEPTED) | (told == Told.REPLACED)
+                is_dead = may_die & (answer.code[:8] == _DEAD)
+                over = narrowed(_without(qty, row.leaves_qty), len(released))
+                what = Signal(QUANTITY)
+                with m.Switch(told):
+                    with m.Case(Told.CANCELED):
+                        m.d.comb += what.eq(open_taken)
+                    with m.Case(Told.EXECUTED):
+                        m.d.comb += what.eq(over)
+                    with m.Case(Told.REPLACED):  # What is open from now on, to be taken off.
+                        m.d.comb += what.eq(narrowed(qty, len(released)))
+                    with m.Default():
+                        m.d.comb += what.eq(row.leaves_qty)
                 m.d.sync += [
                     taken_qty.eq(Mux(fills, open_taken, 0)),
-                    beyond.eq(over),
-                    released.eq(
-                        Mux(
-                            told == Told.CANCELED,
-                            open_taken,
-                            Mux(told == Told.EXECUTED, over, row.leaves_qty),
-                        )
-                    ),
+                    beyond.eq(qty > row.leaves_qty),
+                    released.eq(what),
                     ends.eq(Mux(fills, is_all, (told == Told.REJECTED) | is_dead)),
-                    product_wait.eq(plan.latency),
                 ]
-                m.next = "Multiplying"
-                with m.If(~found | (told == Told.SENT)):
+                weigh(row.price, what)
+                m.next = "Looking up the partner"
+                with m.If(~found | (told == Told.SENT) | ((told == Told.REPLACED) & ~row.replaces)):
                     m.next = "Waiting for work"
-            with m.State("Multiplying"):
-                m.d.sync += product_wait.eq(product_wait - 1)
+            with m.State("Looking up the partner"):
+                m.d.sync += other.eq(order_read.data)
                 with m.If(product_wait == 0):
                     m.next = "Counting an answer"
             with m.State("Counting an answer"):
-                money = product.o_result
                 m.next = "Telling the host"
+                with m.If(has_other):
+                    m.next = "Counting the other order"
                 with m.If(told == Told.EXECUTED):
-                    with m.If(beyond != 0):  # It was executed, so it counts as open before.
+                    # It was executed, so it counts as open before. What a replacement reserves is
+                    # let go when it ends, even before it is answered.
+                    with m.If(beyond | row.replaces):
                         ask(row, event_kind.RELEASE)
-                        m.d.comb += [event.qty.eq(-released), event.money.eq(-money)]
+                        m.d.comb += [
+                            event.qty.eq(row.reserved_qty - released),
+                            event.money.eq(row.reserved_notional - money),
+                        ]
                     m.next = "Counting an execution"
-                with m.Elif((told != Told.ACCEPTED) | ends):
+                with m.Elif((told == Told.CANCELED) | ((told != Told.REPLACED) & ends)):
                     ask(row, event_kind.RELEASE)
                     m.d.comb += [
-                        event.qty.eq(released),
-                        event.money.eq(money),
+                        event.qty.eq(released + row.reserved_qty),
+                        event.money.eq(money + row.reserved_notional),
                         event.ends.eq(ends),
                     ]
-                write_row(left_row)
-                m.d.sync += open_count.eq(open_count - ends)
+                write_row(answer.cl_ord_id, left_row)
+                m.d.sync += [open_count.eq(open_count - ends), money_left.eq(money)]
+                with m.If(told == Told.REPLACED):
+                    m.d.comb += [
+                        order_write.data.leaves_qty.eq(released),
+                        order_write.data.cum_qty.eq(other.cum_qty),
+                        order_write.data.replaces.eq(0),
+                        order_write.data.reserved_qty.eq(0),
+                        order_write.data.reserved_notional.eq(0),
+                    ]
+                    weigh(other.price, other.leaves_qty)
+                    m.next = "Counting the other order"
+                    with m.If(other.cl_ord_id != answer.orig_cl_ord_id):
+                        m.d.comb += order_write.en.eq(0)
+                        m.d.sync += open_count.eq(open_count)
+                        m.next = "Waiting for work"
+                with m.Elif(has_other):
+                    left_qty = _without(other.order_qty, row.cum_qty)
+                    weigh(other.price, left_qty, row.price, left_row.leaves_qty)
             with m.State("Counting an execution"):
                 ask(row, event_kind.EXECUTE)
                 m.d.comb += [
@@ -423,6 +519,45 @@ class Engine(wiring.Component):
                     event.last_price.eq(answer.price),
                     event.ends.eq(ends),
                 ]
+                m.next = "Telling the host"
+                with m.If(has_other):
+                    m.next = "Counting the other order"
+            with m.State("Counting the other order"), m.If(product_wait == 0):
+                write_row(row.partner, other)
+                m.next = "Telling the host"
+                with m.If(told == Told.REPLACED):  # The original has ended.
+                    ask(other, event_kind.RELEASE)
+                    m.d.comb += [
+                        event.qty.eq(other.leaves_qty + row.reserved_qty - released),
+                        event.money.eq(money + row.reserved_notional - money_left),
+                        event.ends.eq(1),
+                        order_write.data.used.eq(0),
+                    ]
+                    m.d.sync += open_count.eq(open_count - 1)
+                    with m.If(ends):
+                        m.next = "Counting a dead replacement"
+                with m.Elif(row.replaces):  # The original may be replaced again.
+                    m.d.comb += order_write.data.is_replaced.eq(0)
+                with m.Elif(ends):  # And its replacement with it.
+                    ask(other, event_kind.RELEASE)
+                    m.d.comb += [
+                        event.qty.eq(other.reserved_qty),
+                        event.money.eq(other.reserved_notional),
+                        event.ends.eq(1),
+                        order_write.data.used.eq(0),
+                    ]
+                    m.d.sync += open_count.eq(open_count - 1)
+                with m.Else():  # What was taken off is open for the replacement.
+                    ask(other, event_kind.RELEASE)
+                    m.d.comb += [
+                        event.qty.eq(other.reserved_qty - added_qty),
+                        event.money.eq(other.reserved_notional - money),
+                        order_write.data.reserved_qty.eq(added_qty),
+                        order_write.data.reserved_notional.eq(money),
+                    ]
+            with m.State("Counting a dead replacement"):
+                ask(row, event_kind.RELEASE)
+                m.d.comb += [event.qty.eq(released), event.money.eq(money_left), event.ends.eq(1)]
                 m.next = "Telling the host"
 
             with m.State("Telling the host"):
@@ -438,7 +573,7 @@ class Engine(wiring.Component):
             m.d.comb += [
                 order_write.addr.eq(swept),
                 order_write.en.eq(1),
-                order_write.data.eq(Const(0, _ROW.size)),
+                order_write.data.eq(Const(0, layout.size)),
             ]
         self._send(m, command, stock, digits.text)
         texts = records(command, answer, row.symbol_index, taken_qty, self.reason, now_ns)
@@ -458,6 +593,7 @@ class Engine(wiring.Component):
         m.d.comb += [
             o.kind.eq(MessageKind.ENTER),
             o.cl_ord_id.eq(asked(RecordType.NEW, "cl_ord_id")),
+            o.orig_cl_ord_id.eq(asked(RecordType.REPLACE, "orig_cl_ord_id")),
             o.text.eq(text),
             o.side.eq(asked(RecordType.NEW, "side")),
             o.time_in_force.eq(asked(RecordType.NEW, "time_in_force")),
@@ -466,6 +602,8 @@ class Engine(wiring.Component):
             o.stock.eq(stock),
         ]
         record_type = asked(RecordType.NEW, "record_type")
+        with m.If(record_type == RecordType.REPLACE):
+            m.d.comb += o.kind.eq(MessageKind.REPLACE)
         with m.If(record_type == RecordType.CANCEL):
             m.d.comb += [
                 o.kind.eq(MessageKind.CANCEL),
@@ -477,13 +615,17 @@ class Engine(wiring.Component):
                 m.d.comb += o.stock.eq(_BLANKS)
 
 
-# What an answer becomes, SENT being none; none is ever due to a replacement, as none was sent.
+_WEIGHED = data.StructLayout({"price": 32, "qty": 32, "orig_price": 32, "orig_qty": QUANTITY})
+"""An order and what counts as open of its original, as ``added_notional`` takes them."""
+
+# What an answer becomes, SENT being none.
 _TOLD = [
     {
         AnswerKind.ACCEPTED: Told.ACCEPTED,
         AnswerKind.CANCELED: Told.CANCELED,
         AnswerKind.EXECUTED: Told.EXECUTED,
         AnswerKind.REJECTED: Told.REJECTED,
+        AnswerKind.REPLACED: Told.REPLACED,
     }.get(kind, Told.SENT)
     for kind in AnswerKind
 ]
@@ -492,3 +634,8 @@ _TOLD = [
 def _has(flags, flag):
     """Whether a flag is set."""
     return flags[int(flag).bit_length() - 1]
+
+
+def _without(value, less):
+    """Return what is left of a number, or zero."""
+    return Mux(value > less, (value - less)[: len(value)], 0)

@@ -4,12 +4,13 @@ from amaranth.hdl import Array, Cat, Module, Mux, Signal
 from amaranth.lib import enum, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.rtl.order.shapes import ANSWER, AnswerKind
+from hw.rtl.order.shapes import ANSWER, AnswerKind, narrowed
 from protocol import ouch50, soupbintcp
 from protocol.emit import amaranth_layout as layouts
 
 _KINDS = {
     ouch50.ORDER_ACCEPTED.code: AnswerKind.ACCEPTED,
+    ouch50.ORDER_REPLACED.code: AnswerKind.REPLACED,
     ouch50.ORDER_CANCELED.code: AnswerKind.CANCELED,
     ouch50.AIQ_CANCELED.code: AnswerKind.CANCELED,
     ouch50.ORDER_EXECUTED.code: AnswerKind.EXECUTED,
@@ -18,6 +19,7 @@ _KINDS = {
 _MESSAGES = [ouch50.OUTBOUND.by_code[code] for code in _KINDS]
 _FIELDS = {
     "cl_ord_id": ("user_ref_num",),
+    "orig_cl_ord_id": ("orig_user_ref_num",),
     "ts_venue_ns": ("timestamp",),
     "number": ("order_reference_number", "match_number"),
     "price": ("price",),
@@ -44,9 +46,9 @@ class Packets(wiring.Component):
 
     Packets may begin and end anywhere, and a packet of length zero has no type and means nothing.
     Each Sequenced Data packet gives one answer. It is ``OTHER`` unless it holds a message that
-    changes an order, other than Order Replaced, of the published length and with an appendage as
-    ``protocol.ouch50.unpack`` takes it: its length that of the bytes that follow, every option
-    whole, and those that are defined of their length. Bytes wait while an answer is not taken.
+    changes an order, of the published length and with an appendage as ``protocol.ouch50.unpack``
+    takes it: its length that of the bytes that follow, every option whole, and those that are
+    defined of their length. Bytes wait while an answer is not taken.
 
     Latency is 2 cycles from the last byte of a packet to its answer. Throughput is 1 byte per
     cycle, with 2 cycles more for an answer.
@@ -191,11 +193,4 @@ class Packets(wiring.Component):
                         source = next((item for item in sources if item in layout.by_name), None)
                         if source is not None:
                             value = layouts.host(layout, message[: 8 * layout.size], source)
-                            m.d.sync += self.o.p[name].eq(_narrowed(value, len(self.o.p[name])))
-
-
-def _narrowed(value, bits):
-    """Return a number in fewer bits, the highest one if it does not fit."""
-    if len(value) <= bits:
-        return value
-    return value[:bits] | value[bits:].any().replicate(bits)
+                            m.d.sync += self.o.p[name].eq(narrowed(value, len(self.o.p[name])))

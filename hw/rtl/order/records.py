@@ -16,6 +16,7 @@ class Told(enum.Enum, shape=3):
     CANCELED = 3
     EXECUTED = 4
     REJECTED = 5
+    REPLACED = 6
 
 
 def records(command, answer, symbol_index, taken_qty, reason, now_ns):
@@ -50,6 +51,15 @@ def records(command, answer, symbol_index, taken_qty, reason, now_ns):
             price=answer.price,
             order_qty=answer.qty,
             order_state=code,
+        ),
+        Told.REPLACED: packed(
+            ring.REPLACED,
+            **of_answer,
+            venue_order_id=answer.number,
+            price=answer.price,
+            leaves_qty=answer.qty,
+            order_state=code,
+            orig_cl_ord_id=answer.orig_cl_ord_id,
         ),
         Told.CANCELED: packed(ring.CANCELED, **of_answer, canceled_qty=taken_qty, reason=code),
         Told.EXECUTED: packed(

@@ -43,12 +43,14 @@ class MessageKind(enum.Enum, shape=2):
     ENTER = 0
     CANCEL = 1
     MASS_CANCEL = 2
+    REPLACE = 3
 
 
 MESSAGE = data.StructLayout(
     {
         "kind": MessageKind,
         "cl_ord_id": 32,
+        "orig_cl_ord_id": 32,
         "text": 80,
         "side": 8,
         "time_in_force": 8,
@@ -70,12 +72,14 @@ class AnswerKind(enum.Enum, shape=3):
     CANCELED = 2
     EXECUTED = 3
     REJECTED = 4
+    REPLACED = 5
 
 
 ANSWER = data.StructLayout(
     {
         "kind": AnswerKind,
         "cl_ord_id": 32,
+        "orig_cl_ord_id": 32,
         "ts_venue_ns": 64,
         "number": 64,
         "price": 32,
@@ -117,3 +121,10 @@ def padded(text: Value) -> Value:
         Mux(Cat(later.any() for later in characters[at:]).any(), character, ord(" "))
         for at, character in enumerate(characters)
     )
+
+
+def narrowed(value: Value, bits: int) -> Value:
+    """Return a number in no more than so many bits, the highest one if it does not fit."""
+    if len(value) <= bits:
+        return value
+    return Mux(value[bits:].any(), (1 << bits) - 1, value[:bits])

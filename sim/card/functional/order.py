@@ -43,10 +43,12 @@ class CardOrder:
     price: int
     leaves_qty: int
     cum_qty: int = 0
-    orig_cl_ord_id: int = 0
-    """For a replacement that is not answered yet: the order that still stands."""
+    replacement: int | None = None
+    """Its replacement that is not answered yet; there is never more than one."""
+    orig_cl_ord_id: int | None = None
+    """For such a replacement: the order that still stands."""
     order_qty: int = 0
-    """For such a replacement: shares of the whole chain."""
+    """And the shares of the whole chain."""
     reserved_qty: int = 0
     """Shares it counts as open on top of its original's."""
     reserved_notional: int = 0
@@ -194,8 +196,10 @@ class OrderPath:
     def killed(self, on: bool) -> None:
         self.risk.killed = on
 
-    def _has_slots(self) -> bool:
-        return self._writer.free >= ANSWERS_RESERVED * (len(self._orders) + 1) + 1
+    def _has_slots(self, cl_ord_id: int) -> bool:
+        """Whether there is room for one more order's answers; none for a number that is in use."""
+        wanted = ANSWERS_RESERVED * (len(self._orders) + 1) + 1
+        return cl_ord_id not in self._orders and self._writer.free >= wanted
 
     def _prepare(self, index: int) -> int:
         """Tell the gate of a symbol's market. Returns the index to ask for; none without a name."""
@@ -215,7 +219,7 @@ class OrderPath:
             order.price,
             now_ns,
             session=self.connection is not None,
-            slot=self._has_slots(),
+            slot=self._has_slots(command["cl_ord_id"]),
         )
         if reason is not DenyReason.NONE:
             return reason
@@ -238,7 +242,7 @@ class OrderPath:
 
     def _replace(self, command: dict[str, int], now_ns: int) -> DenyReason:
         orig = self._orders.get(command["orig_cl_ord_id"])
-        is_open = orig is not None and not orig.orig_cl_ord_id
+        is_open = orig is not None and orig.orig_cl_ord_id is None and orig.replacement is None
         if orig is None or not is_open:  # Measured as a new order, as far as it goes.
             orig = CardOrder(
                 command["symbol_index"], command["trader_index"], command["side"], 0, 0
@@ -265,11 +269,12 @@ class OrderPath:
             now_ns,
             session=self.connection is not None,
             is_open=is_open,
-            slot=self._has_slots(),
+            slot=self._has_slots(command["cl_ord_id"]),
         )
         if reason is not DenyReason.NONE:
             return reason
         self._set_aside(replacement, orig)
+        orig.replacement = command["cl_ord_id"]
         self._orders[command["cl_ord_id"]] = replacement
         self._send_ouch(
             ouch50.REPLACE_ORDER_REQUEST,
@@ -419,9 +424,9 @@ class OrderPath:
 
     def _replaced(self, order: CardOrder, values: dict[str, Any], now_ns: int) -> None:
         orig_id = values["orig_user_ref_num"]
-        orig = self._orders.pop(orig_id, None)
-        if orig is None:
+        if order.orig_cl_ord_id != orig_id:
             return
+        orig = self._orders.pop(orig_id)
         leaves = values["quantity"]
         self._release(
             orig,
@@ -430,7 +435,8 @@ class OrderPath:
             ends=True,
         )
         order.leaves_qty, order.cum_qty = leaves, orig.cum_qty
-        order.orig_cl_ord_id = order.reserved_qty = order.reserved_notional = 0
+        order.orig_cl_ord_id = None
+        order.reserved_qty = order.reserved_notional = 0
         self._answered(
             ring.REPLACED,
             order,
@@ -451,7 +457,7 @@ class OrderPath:
         qty = min(int(gone), order.leaves_qty)
         order.leaves_qty -= qty
         self._release(order, qty, qty * order.price)
-        self._reserve(order, values["user_ref_num"])
+        self._reserve(order)
         self._answered(
             ring.CANCELED,
             order,
@@ -491,13 +497,13 @@ class OrderPath:
         self._answered(ring.REJECTED, order, values, now_ns, reason=values["reason"])
         self._end(order, values["user_ref_num"])
 
-    def _reserve(self, order: CardOrder, cl_ord_id: int) -> None:
+    def _reserve(self, order: CardOrder) -> None:
         """Let what was taken off an order stay open for the replacement that will open it again."""
-        for other in self._orders.values():
-            if other.orig_cl_ord_id == cl_ord_id:
-                qty, notional = other.reserved_qty, other.reserved_notional
-                self._set_aside(other, order)
-                self._release(other, qty - other.reserved_qty, notional - other.reserved_notional)
+        if order.replacement is not None:
+            other = self._orders[order.replacement]
+            qty, notional = other.reserved_qty, other.reserved_notional
+            self._set_aside(other, order)
+            self._release(other, qty - other.reserved_qty, notional - other.reserved_notional)
 
     def _end(self, order: CardOrder, cl_ord_id: int) -> None:
         """Forget an order, and the replacement that was under way for it."""
@@ -507,10 +513,13 @@ class OrderPath:
             order.leaves_qty * order.price + order.reserved_notional,
             ends=True,
         )
-        self._orders.pop(cl_ord_id, None)
-        for other_id, other in list(self._orders.items()):
-            if other.orig_cl_ord_id == cl_ord_id:
-                self._end(other, other_id)
+        del self._orders[cl_ord_id]
+        if order.orig_cl_ord_id is not None:
+            self._orders[order.orig_cl_ord_id].replacement = None
+        if order.replacement is not None:
+            other = self._orders[order.replacement]
+            other.orig_cl_ord_id = None
+            self._end(other, order.replacement)
 
     def _answered(
         self,
