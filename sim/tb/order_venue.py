@@ -113,9 +113,9 @@ class Answers:
             qty = min(chance.choice([0, 999_999, 2**20 - 1, 2**32 - 1]), self._qty_max)
         price = chance.choice([chance.randrange(1, 2**31), 2**32, 2**63 + 5, 2**32 - 1])
         kind = chance.choices("ACDEJUSPBI", (28, 14, 10, 28, 8, 2, 2, 2, 2, 1))[0]
-        if original is not None and chance.random() < 0.7:
-            kind = "U"
-        state = b"D" if chance.random() < 0.1 else b"L"
+        if original is not None and chance.random() < 0.8:
+            kind = chance.choice("UUUUUUUJ")
+        state = b"D" if chance.random() < 0.15 else b"L"
         wild = chance.randbytes
         if kind == "A":
             data = head + b"B" + struct.pack(">I", qty) + wild(8) + struct.pack(">Q", price)

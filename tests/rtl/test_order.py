@@ -15,7 +15,7 @@ from hw.rtl.risk import DECISION, EVENT
 from sim.tb.runner import run
 
 HERE = Path(__file__).parent
-TESTS = 6
+TESTS = 7
 SYMBOL_COUNT, ORDER_COUNT = 8, 32
 
 
@@ -65,7 +65,7 @@ class Top(Elaboratable):
         return m
 
 
-@pytest.mark.parametrize(("width", "sessions"), [(8, 40), (1, 20)])
+@pytest.mark.parametrize(("width", "sessions"), [(8, 100), (1, 60)])
 def test_order_stage_does_what_the_golden_model_does(
     width: int, sessions: int, real_data: Path | None
 ) -> None:

@@ -101,7 +101,8 @@ class Connection(wiring.Component):
         received = Signal.like(written)  # Of these, bytes that came in order.
         read = Signal.like(written)
 
-        segment = self._take_apart(m)
+        starting, begins = Signal(), Signal()
+        segment = self._take_apart(m, begins)
         expected = Signal(32)
 
         # Payload: written while it arrives.
@@ -139,7 +140,6 @@ class Connection(wiring.Component):
                 m.d.sync += written.eq(received)
 
         # Whose it is.
-        starting, begins = Signal(), Signal()
         offered = Signal(CONNECTION, reset_less=True)
         m.d.comb += begins.eq(starting & self.is_idle & (read == received) & ~acknowledgments.r_rdy)
         m.d.sync += self.begin_stb.eq(begins)
@@ -176,7 +176,7 @@ class Connection(wiring.Component):
         m.d.sync += [read.eq(next_read), self.o.valid.eq(next_read != received)]
         return m
 
-    def _take_apart(self, m):
+    def _take_apart(self, m, begins):
         """Return what the frame at ``i`` says, and whether its payload passes."""
         i, byte, connection = self.i, self.i.p.data, self.connection
         found = SimpleNamespace(
@@ -220,6 +220,8 @@ class Connection(wiring.Component):
         # An odd place is the lower half of a word, also in a payload: headers are of even length.
         byte_of_word = Mux(place[0], byte, Cat(Const(0, 8), byte))
         m.d.sync += found.ended.eq(i.valid & i.p.last)
+        with m.If(begins):  # What was compared so far was compared with the connection before.
+            m.d.sync += fits.eq(0)
         with m.If(i.valid):
             m.d.sync += [before.eq(word), place.eq(place + 1), left.eq(left - 1)]
             with m.FSM():
