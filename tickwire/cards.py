@@ -6,6 +6,7 @@ from typing import Protocol
 
 from sim.card.functional import FunctionalCard
 from sim.card.port import Port
+from sim.card.waves import Waves
 from sw.card import Card
 
 _SYMBOLS_MIN = 2
@@ -34,15 +35,34 @@ class SimulatedCard(Card, Protocol):
         """Let go of the rings' memory."""
 
 
-def make_card(
-    kind: CardKind, memory: memoryview, symbol_count: int, transmit: Callable[[bytes], None]
+MakeCard = Callable[[memoryview, int, Callable[[bytes], None]], SimulatedCard]
+"""Makes a card of host memory, for so many symbols; it hands frames for the venue to the last."""
+
+
+def make_functional(
+    memory: memoryview, symbol_count: int, transmit: Callable[[bytes], None]
 ) -> SimulatedCard:
-    """Return a card for so many symbols; frames for the venue go to ``transmit``."""
-    if kind is CardKind.FUNCTIONAL:
-        return FunctionalCard(memory, symbol_count=symbol_count, transmit=transmit)
+    """Make a functional card."""
+    return FunctionalCard(memory, symbol_count=symbol_count, transmit=transmit)
+
+
+def make_verilated(
+    memory: memoryview,
+    symbol_count: int,
+    transmit: Callable[[bytes], None],
+    time_stands: bool = False,
+    waves: Waves | None = None,
+) -> SimulatedCard:
+    """Make a verilated card; what else it takes is that of its class."""
     # Loading Amaranth takes a second, and nothing else needs it.
     from hw.rtl.params import CardParams
     from sim.card.verilated import VerilatedCard
 
     slots = 1 << (max(symbol_count, _SYMBOLS_MIN) - 1).bit_length()
-    return VerilatedCard(memory, CardParams(symbol_count=slots), transmit)
+    return VerilatedCard(memory, CardParams(symbol_count=slots), transmit, time_stands, waves)
+
+
+MAKE_CARD: dict[CardKind, MakeCard] = {
+    CardKind.FUNCTIONAL: make_functional,
+    CardKind.VERILATED: make_verilated,
+}

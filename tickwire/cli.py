@@ -79,6 +79,28 @@ def run(
 
 
 @app.command()
+def compare(
+    config: Annotated[Path, typer.Argument(help="TOML file, as for run.")],
+    seed: Annotated[int, typer.Option(help="First seed of everything random.", min=0)] = 1,
+    seeds: Annotated[int, typer.Option(help="How many seeds to play.", min=1)] = 1,
+    waves: Annotated[
+        Path | None, typer.Option(help="VCD file for the cycles around a difference.")
+    ] = None,
+) -> None:
+    """Trade a day on the card's RTL and on the functional card in step, and compare every record.
+
+    Exit code 1 and the first record that differs when the host was told something else; 2 and one
+    line on stderr when configuration or data are bad.
+    """
+    # Loading Amaranth takes a second, and nothing else needs it.
+    from tickwire import compare as compare_command
+
+    with exit_codes():
+        if not compare_command.run(config, seed, seeds, waves):
+            raise typer.Exit(1)
+
+
+@app.command()
 def generate(
     file: Annotated[Path, typer.Argument(help="ITCH file to write.")],
     symbol: Annotated[list[str], typer.Option(help="May be repeated; the first is the busiest.")],

@@ -19,7 +19,7 @@ from sw.card import HostMemory, read
 from sw.engine import EngineConfig
 from sw.journal import Journal, read_journal
 from tickwire.capture import InputError
-from tickwire.cards import CardKind
+from tickwire.cards import MAKE_CARD, CardKind
 from tickwire.config import RunConfig, load
 from tickwire.day import Day, open_day
 from tickwire.outputs import check_output
@@ -95,7 +95,7 @@ def simulate(
     with (
         HostMemory(host_config.memory_size) as memory,
         closing(
-            Simulation(config, host_config, memory, journal, day.locates, seed, card)
+            Simulation(config, host_config, memory, journal, day.locates, seed, MAKE_CARD[card])
         ) as simulation,
     ):
         console = Console(stderr=True)

@@ -10,7 +10,7 @@ configuration, and all randomness comes from the seed.
 """
 
 import heapq
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from random import Random
 
 from kernels.exposure import token_bucket
@@ -23,7 +23,7 @@ from sim.venue.publisher import VENUE_IP, VENUE_MAC, Packet, publish
 from sim.venue.replay import ReplayBook
 from sw.engine import Engine, EngineConfig, OrderSession, Symbol
 from sw.journal import Journal
-from tickwire.cards import CardKind, make_card
+from tickwire.cards import MakeCard, make_functional
 from tickwire.config import RunConfig
 
 _SESSION = "TICKWIRE01"
@@ -89,8 +89,9 @@ class Simulation:
         Every symbol that the venue trades.
     seed : int
         Of latency jitter and losses.
-    card : CardKind
-        Which card to run on.
+    card : callable
+        Makes the card to run on, of host memory, the number of symbols, and what takes each frame
+        for the venue.
 
     Attributes
     ----------
@@ -108,7 +109,7 @@ class Simulation:
         journal: Journal,
         locates: Mapping[str, int],
         seed: int,
-        card: CardKind = CardKind.FUNCTIONAL,
+        card: MakeCard = make_functional,
     ):
         self._config = config
         self._rng = Random(seed)
@@ -120,7 +121,7 @@ class Simulation:
         self._commands_due = 0
         self._started = False
         self._heartbeat_ns = engine_config.heartbeat_interval_ns
-        self.card = make_card(card, memory, len(engine_config.symbols), self._to_venue)
+        self.card = card(memory, len(engine_config.symbols), self._to_venue)
         self.engine = Engine(self.card, engine_config, journal)
         self.book = ReplayBook()
         self.gateway = Gateway(
@@ -138,14 +139,20 @@ class Simulation:
 
         ``on_messages`` is called with the number of messages as they are played.
         """
+        for count in self.steps(messages):
+            on_messages(count)
+
+    def steps(self, messages: Iterable[bytes]) -> Iterator[int]:
+        """Play a day, and yield after each packet how many messages it had; at the end none."""
         for packet in publish(messages, _SESSION):
             if not self._started:
                 self._start(packet.ts_ns)
             self._run_until(packet.ts_ns)
             self.now_ns = packet.ts_ns
             self._play(packet)
-            on_messages(len(packet.messages))
+            yield len(packet.messages)
         self.finish()
+        yield 0
 
     def finish(self) -> None:
         """Play out what is under way, cancel all orders, and take the answers."""
@@ -155,7 +162,10 @@ class Simulation:
         feed, latency = self._config.feed, self._config.latency
         order_ns = latency.host_ns + latency.order_ns + latency.jitter_ns
         self._run_until(self.now_ns + latency.feed_ns + feed.line_b_delay_ns + 2 * order_ns + 1)
-        self.card.advance(self.now_ns + feed.gap_timeout_ns + 1)
+        end_ns = self.now_ns + feed.gap_timeout_ns + 1
+        self._run_until(end_ns)
+        self.now_ns = end_ns
+        self.card.advance(end_ns)
         self.engine.step(self.now_ns)
         while not self.engine.stop(self.now_ns):
             self._take_commands(1)  # The command ring is full: the card has to make room first.

@@ -9,6 +9,7 @@ from hw.rtl.params import CardParams
 from protocol import registers
 from sim.card.port import Port
 from sim.card.verilated.build import build
+from sim.card.waves import Waves
 from sw.ring import ring_size
 
 CLOCK_PS = {1: 8_000, 8: 6_400}
@@ -44,8 +45,9 @@ class VerilatedCard:
     time_stands : bool
         Whether card time stands still within a call, as it does on the functional card, so that
         records carry the same times. Latencies are then all 0.
-    waves : Path, optional
-        Where waves are written, as VCD. Such a card is built apart, and slower.
+    waves : Waves, optional
+        Where waves are written, as VCD, and of which cycles. Such a card is built apart, and
+        slower.
 
     Attributes
     ----------
@@ -59,7 +61,7 @@ class VerilatedCard:
         params: CardParams,
         transmit: Callable[[bytes], None] = lambda frame: None,
         time_stands: bool = False,
-        waves: Path | None = None,
+        waves: Waves | None = None,
     ):
         self.memory = memory
         self.params = params
@@ -72,7 +74,9 @@ class VerilatedCard:
         self._card = self._call.card_new(self._bytes, len(memory), period_ps)
         self._sent = (ctypes.c_uint8 * _FRAME_MAX)()
         if waves is not None:
-            self._call.card_start_trace(self._card, str(waves).encode())
+            self._call.card_trace(
+                self._card, str(waves.path).encode(), waves.cycles.start, waves.cycles.stop
+            )
         self.reset()
 
     @property
@@ -186,8 +190,7 @@ def _functions(library: Path) -> ctypes.CDLL:
         ("card_faults", u64, (card,)),
         ("card_commands", None, (card, u64, u64, u64)),
         ("card_sent", u64, (card, data, u64)),
-        ("card_start_trace", ctypes.c_int, (card, ctypes.c_char_p)),
-        ("card_stop_trace", None, (card,)),
+        ("card_trace", ctypes.c_int, (card, ctypes.c_char_p, u64, u64)),
     ):
         function = getattr(call, name)
         function.restype, function.argtypes = result, arguments

@@ -148,14 +148,17 @@ class Card {
         return top.csr_read_data;
     }
 
-    bool start_trace(const char* path) {
+    // Draw the cycles from `begin` on and before `end`.
+    bool draw(const char* path, uint64_t begin, uint64_t end) {
 #ifdef TRACE
+        trace_begin = begin;
+        trace_end = end;
         trace = std::make_unique<VerilatedVcdC>();
         top.trace(trace.get(), 99);
         trace->open(path);
         return trace->isOpen();
 #else
-        (void)path;
+        (void)path, (void)begin, (void)end;
         return false;
 #endif
     }
@@ -221,7 +224,7 @@ class Card {
         top.clk = 1;
         top.eval();
 #ifdef TRACE
-        if (trace) trace->dump(now * 10);
+        if (trace && now >= trace_begin && now < trace_end) trace->dump(now * 10);
 #endif
         moves |= collect();
         ++now;
@@ -330,6 +333,7 @@ class Card {
     bool collecting = false;
 #ifdef TRACE
     std::unique_ptr<VerilatedVcdC> trace;
+    uint64_t trace_begin = 0, trace_end = 0;
 #endif
 };
 
@@ -367,6 +371,7 @@ uint64_t card_sent(Card* card, uint8_t* bytes, uint64_t size) {
     card->sent.pop_front();
     return length;
 }
-int card_start_trace(Card* card, const char* path) { return card->start_trace(path); }
-void card_stop_trace(Card* card) { card->stop_trace(); }
+int card_trace(Card* card, const char* path, uint64_t begin, uint64_t end) {
+    return card->draw(path, begin, end);
+}
 }
