@@ -26,12 +26,13 @@ from kernels.types import Boolean, Group, Kernel, kernel_type
 F = TypeVar("F", bound=Callable[..., Any])
 
 _ROOT = Path(__file__).resolve().parents[1]
+_SIMULATED = _ROOT / "sim" / "venue", _ROOT / "sim" / "card" / "functional"
 IS_OFF = bool(numba.config.DISABLE_JIT)  # type: ignore[attr-defined]
 
 
 def _cache_folder() -> Path:
     """Return the folder for what is compiled of the sources as they are now."""
-    folders = (_ROOT / "kernels", _ROOT / "sw", _ROOT / "sim" / "venue")
+    folders = (*(_ROOT / name for name in ("kernels", "protocol", "sw")), *_SIMULATED)
     sources = sorted(path for folder in folders for path in folder.rglob("*.py"))
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
@@ -139,3 +140,83 @@ def _array(address: int, shape: int | tuple[int, ...], dtype: Any) -> NDArray[An
 
 array_at: Callable[[int, Any, Any], Any] = _array if IS_OFF else numba.njit(_carray)
 """Takes address, shape and type; returns the array that stands there. It must outlive its use."""
+
+
+# Numbers at any address. Those of a wire are big-endian and aligned to nothing. All are handed on
+# as integers of 64 bits with a sign: a number of 64 bits without one keeps its bits.
+
+
+def _reader(bits: int) -> Any:
+    """Return an intrinsic that reads a big-endian number of so many bits."""
+
+    @intrinsic
+    def read(context: Any, address: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+            kind = ir.IntType(bits)
+            found = builder.load(builder.inttoptr(values[0], kind.as_pointer()), align=1)
+            if bits > 8:
+                found = builder.bswap(found)
+            return found if bits == 64 else builder.zext(found, ir.IntType(64))
+
+        return types.int64(types.int64), generate
+
+    return read
+
+
+def _read_8(address: int) -> int:
+    return ctypes.string_at(int(address), 1)[0]
+
+
+def _read_16(address: int) -> int:
+    return int.from_bytes(ctypes.string_at(int(address), 2), "big")
+
+
+def _read_32(address: int) -> int:
+    return int.from_bytes(ctypes.string_at(int(address), 4), "big")
+
+
+def _read_64(address: int) -> int:
+    return int.from_bytes(ctypes.string_at(int(address), 8), "big", signed=True)
+
+
+read_8: Callable[[int], int] = _read_8 if IS_OFF else _reader(8)
+read_16: Callable[[int], int] = _read_16 if IS_OFF else _reader(16)
+read_32: Callable[[int], int] = _read_32 if IS_OFF else _reader(32)
+read_64: Callable[[int], int] = _read_64 if IS_OFF else _reader(64)
+
+
+# Words that two processes share. A plain load in a loop may be taken out of it, and a plain store
+# may come before one that stands above it.
+
+
+@intrinsic
+def _acquire_word(context: Any, address: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        pointer = builder.inttoptr(values[0], ir.IntType(64).as_pointer())
+        return builder.load_atomic(pointer, "acquire", 8)
+
+    return types.int64(types.int64), generate
+
+
+@intrinsic
+def _release_word(context: Any, address: Any, value: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        pointer = builder.inttoptr(values[0], ir.IntType(64).as_pointer())
+        builder.store_atomic(values[1], pointer, "release", 8)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64), generate
+
+
+def _plain_acquire(address: int) -> int:
+    return ctypes.c_int64.from_address(int(address)).value
+
+
+def _plain_release(address: int, value: int) -> None:
+    ctypes.c_int64.from_address(int(address)).value = int(value)
+
+
+acquire: Callable[[int], int] = _plain_acquire if IS_OFF else _acquire_word  # type: ignore[assignment]
+"""Reads a word of 64 bits; nothing that stands below is read before it."""
+release: Callable[[int, int], None] = _plain_release if IS_OFF else _release_word  # type: ignore[assignment]
+"""Writes a word of 64 bits after everything that stands above was written."""

@@ -24,6 +24,7 @@ class _Ring:
         if base < 0 or base % 8 or base + ring_size(slots) > len(memory):
             raise RingError(f"RING_OUTSIDE_MEMORY: base={base}, slots={slots}, size={len(memory)}")
         self.memory = memory
+        self.base = base
         self.slots = slots
         self._first = base + CONTROL.size
         self._words = memory[base : base + ring_size(slots)].cast("Q")

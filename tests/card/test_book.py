@@ -6,7 +6,7 @@ import pytest
 
 from protocol import itch50, ring
 from protocol.reasons import DropReason, StaleReason
-from sim.card.functional.feed import FeedPath
+from sim.card.functional.path import FeedPath
 from sim.golden.book import Book as GoldenBook
 from sim.golden.parse import parse
 from sim.venue import flow
@@ -90,8 +90,8 @@ class Feed:
     def __init__(self, order_count: int = 10_000, slots: int = 1 << 8, symbols=SYMBOLS):
         memory = memoryview(bytearray(ring_size(slots)))
         self.reader = RingReader(memory, 0, slots)
-        self.drops = [0] * len(DropReason)
-        self.path = FeedPath(len(LOCATES), order_count, RingWriter(memory, 0, slots), self.drops)
+        self.path = FeedPath(len(LOCATES), order_count, RingWriter(memory, 0, slots))
+        self.drops = self.path.drops
         for index, (stock, locate) in enumerate(symbols):
             self.path.configure(index, stock, locate)
         self.golden = GoldenBook()
@@ -204,7 +204,7 @@ def test_messages_give_this_best_bid_and_offer_and_this_condition(messages, bbo,
         feed.apply(message)
     assert feed.bbos[0] == bbo
     assert feed.stale[0] is reason
-    assert feed.path.stale_count == (reason is not StaleReason.NONE)
+    assert feed.path.counter("stale_count") == (reason is not StaleReason.NONE)
     feed.compare()
 
 
@@ -254,7 +254,7 @@ def test_gap_makes_every_configured_symbol_stale_and_is_told_once():
         ("BBO", 2),
     ]
     assert feed.stale == [StaleReason.GAP] * 3
-    assert feed.path.lost_count == 5
+    assert feed.path.counter("messages_lost") == 5
     assert feed.bbos[0] == (500, 100, 1, 0, 0, 0)
 
 
@@ -283,7 +283,7 @@ def test_quote_that_waited_for_a_slot_is_written_as_it_was_before_the_message_th
     waited, status = feed.take()
     assert (waited[1]["feed_sequence"], waited[1]["trading_state"]) == (3, 0)
     assert (status[0], status[1]["feed_sequence"], status[1]["status"]) == ("STATUS", 4, ord("H"))
-    feed.path.market.flush()
+    feed.path.advance(0)
     ((_, quote),) = feed.take()
     assert (quote["feed_sequence"], quote["trading_state"]) == (4, ord("H"))
 
@@ -432,7 +432,7 @@ def test_legal_day_gives_the_golden_model_s_books_and_nothing_is_stale(seed):
             assert feed.bbos[index] == tuple(feed.golden.bbo(locate)), f"message={number}"
     assert feed.stale == [StaleReason.NONE] * 3
     assert feed.drops[DropReason.UNKNOWN_SYMBOL] > 0
-    assert feed.path.message_count == number + 1
+    assert feed.path.counter("messages_received") == number + 1
     assert trades > 10
 
 
@@ -454,4 +454,4 @@ def test_message_of_unknown_type_or_length_is_counted_and_changes_nothing(messag
     assert feed.drops[DropReason.UNKNOWN_MESSAGE] == 1
     assert feed.apply(b"", golden=False) == []
     assert sum(feed.drops) == 1
-    assert feed.path.message_count == 2
+    assert feed.path.counter("messages_received") == 2

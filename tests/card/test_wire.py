@@ -1,22 +1,28 @@
 """The wire stage: drops by reason from a table, then frame by frame against the golden model."""
 
+import ctypes
 import struct
 from random import Random
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from protocol.reasons import DropReason
-from sim.card.functional.wire import HELD_PACKETS_MAX, LOST_RANGES_MAX, Wire
+from sim.card.functional.arbiter import GAP, advance, forget_retired
+from sim.card.functional.path import FeedPath, fill
+from sim.card.functional.records import FRAME, HELD_PACKETS_MAX, LOST_RANGES_MAX
 from sim.golden.moldudp64 import Arbiter, Event, Gap, Message
 from sim.golden.wire import Drop, parse_frame
+from sw.ring import RingWriter, ring_size
 
 SESSION, FOREIGN = b"SESSION001", b"SESSION002"
 SOURCE, GROUP, PORT = bytes((10, 0, 0, 1)), bytes((233, 54, 12, 111)), 26477
 SUBSCRIBED = int.from_bytes(GROUP, "big") << 16 | PORT
 TIMEOUT_NS = 1_000
 END_OF_SESSION = 0xFFFF
+_U64_MAX = 0xFFFF_FFFF_FFFF_FFFF
 
 
 def checksum(data: bytes) -> int:
@@ -63,42 +69,70 @@ def frame(payload: bytes, **faults) -> bytes:
     return whole[: faults.get("cut", len(whole))]
 
 
+class Wire:
+    """A functional card's wire stage and arbiter; what they put before the book is taken here."""
+
+    def __init__(self, group: int, session: bytes, expected: int):
+        self._path = FeedPath(1, 1, RingWriter(memoryview(bytearray(ring_size(2))), 0, 2))
+        self._path.listen(session, expected, TIMEOUT_NS, [group, group])
+        self.drops = self._path.drops
+        self.delivered: list[tuple[int, bytes]] = []
+        self.gaps: list[tuple[int, int]] = []
+
+    @property
+    def held_high_water(self) -> int:
+        return self._path.counter("held_high_water")
+
+    def receive(self, line: int, data: bytes, now_ns: int) -> None:
+        core, head = self._path.address, self._path.core.head[0]
+        buffer = np.frombuffer(data + b"\0", np.uint8)
+        frames = np.array([(0, len(data), line, now_ns)], FRAME)
+        while head["frame_next"] < 1:
+            fill(core, frames, buffer.ctypes.data)
+            self._take()
+        head["frame_next"] = 0
+
+    def advance(self, now_ns: int) -> None:
+        while not advance(self._path.address, now_ns):
+            self._take()
+        self._take()
+
+    def _take(self) -> None:
+        head, queue = self._path.core.head[0], self._path.core.queue
+        for address, size, sequence, _ in queue[: head["queue_count"]].tolist():
+            if size == GAP:
+                _extend(self.gaps, sequence & _U64_MAX, address & _U64_MAX)
+            else:
+                self.delivered.append((sequence & _U64_MAX, ctypes.string_at(address, size)))
+        head["queue_count"] = 0
+        forget_retired(self._path.address)
+
+
+def _extend(gaps: list[tuple[int, int]], first: int, count: int) -> None:
+    # The golden model may give one hole in pieces, where a heartbeat told of its middle.
+    if gaps and sum(gaps[-1]) == first:
+        first, count = gaps[-1][0], gaps.pop()[1] + count
+    gaps.append((first, count))
+
+
 class Pair:
     """The wire stage and the golden model, given the same frames."""
 
     def __init__(self, group: int = 0, session: bytes | None = SESSION, expected: int = 1):
-        self.delivered: list[tuple[int, bytes]] = []
-        self.gaps: list[tuple[int, int]] = []
-        self.wire = Wire(self._on_message, self._on_gap)
-        self.wire.groups = [group, group]
-        self.wire.session = session or b""
-        self.wire.expected = expected
-        self.wire.gap_timeout_ns = TIMEOUT_NS
+        self.wire = Wire(group, session or b"", expected)
+        self.delivered, self.gaps = self.wire.delivered, self.wire.gaps
         self.golden_delivered: list[tuple[int, bytes]] = []
         self.golden_gaps: list[tuple[int, int]] = []
         self.golden_drops = [0] * len(DropReason)
         self.arbiter = Arbiter(TIMEOUT_NS, HELD_PACKETS_MAX, session, expected or None)
         self._group = group
 
-    def _on_message(self, sequence: int, data: bytes) -> None:
-        self.delivered.append((sequence, data))
-
-    def _on_gap(self, first: int, count: int) -> None:
-        self._extend(self.gaps, first, count)
-
-    @staticmethod
-    def _extend(gaps: list[tuple[int, int]], first: int, count: int) -> None:
-        # The golden model may give one hole in pieces, where a heartbeat told of its middle.
-        if gaps and sum(gaps[-1]) == first:
-            first, count = gaps[-1][0], gaps.pop()[1] + count
-        gaps.append((first, count))
-
     def _golden_events(self, events: list[Event]) -> None:
         for event in events:
             if isinstance(event, Message):
                 self.golden_delivered.append((event.sequence_number, event.data))
             elif isinstance(event, Gap):
-                self._extend(self.golden_gaps, event.first_sequence, event.count)
+                _extend(self.golden_gaps, event.first_sequence, event.count)
 
     def receive(self, line: int, data: bytes, now_ns: int) -> None:
         self.wire.receive(line, data, now_ns)

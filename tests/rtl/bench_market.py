@@ -13,7 +13,7 @@ from hw.rtl.ring.conflation import Conflation
 from hw.rtl.ring.market import MarketRecords
 from protocol import itch50, moldudp64, ring
 from protocol.reasons import StaleReason
-from sim.card.functional.feed import FeedPath
+from sim.card.functional.path import FeedPath
 from sim.tb.flow import Flow
 from sw.ring import RingReader, RingWriter, ring_size
 
@@ -66,7 +66,7 @@ class Reference:
         self.memory = memoryview(bytearray(ring_size(MANY_SLOTS)))
         writer = RingWriter(self.memory, 0, MANY_SLOTS)
         self.reader = RingReader(self.memory, 0, MANY_SLOTS)
-        self.path = FeedPath(len(LOCATES), 1 << 12, writer, [0] * 64)
+        self.path = FeedPath(len(LOCATES), 1 << 12, writer)
         for index, locate in enumerate(LOCATES):
             self.path.configure(index, f"S{index}", locate)
 

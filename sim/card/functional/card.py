@@ -1,19 +1,34 @@
 """The functional card: stages, registers and rings joined."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 
-from kernels.risk import Market
+import numpy as np
+from numpy.typing import NDArray
+
 from protocol import registers, ring
 from protocol.frames import Address, parse_tcp
 from protocol.layout import DecodeError
 from protocol.registers import Register
-from sim.card.functional.feed import FeedPath
 from sim.card.functional.order import Connection, OrderPath
-from sim.card.functional.wire import Wire
+from sim.card.functional.path import FeedPath
+from sim.card.functional.records import FEED_LINES, FRAME
 from sim.card.port import Port
 from sw.card import read
 from sw.ring import RingReader, RingWriter
 
+_FEED_COUNTERS = (
+    ("frames_a", registers.FRAMES_RECEIVED, 0),
+    ("frames_b", registers.FRAMES_RECEIVED, 1),
+    ("messages_received", registers.MESSAGES_RECEIVED, 0),
+    ("messages_lost", registers.MESSAGES_LOST, 0),
+    ("bbo_changes", registers.BBO_CHANGES, 0),
+    ("bbo_conflated", registers.BBO_CONFLATED, 0),
+    ("skipped", registers.MARKET_SKIPPED, 0),
+    ("ring_high_water", registers.MARKET_HIGH_WATER, 0),
+    ("held_high_water", registers.HELD_HIGH_WATER, 0),
+    ("stale_count", registers.STALE_SYMBOLS, 0),
+)
 _CAPABILITIES = 1 << registers.Capability.ORDER_ENTRY | 1 << registers.Capability.HOLD
 
 
@@ -72,7 +87,6 @@ class FunctionalCard:
         self._values[registers.ORDER_COUNT.address()] = self._order_count
         self._values[registers.CAPABILITIES.address()] = _CAPABILITIES
         self._held: dict[int, int] = {}
-        self._frames = [0, 0]
         self._commands_taken = 0
         self._last_heartbeat_ns = 0
         self._counters: dict[int, Callable[[], int]] = {
@@ -82,6 +96,7 @@ class FunctionalCard:
     def close(self) -> None:
         """Stop, and let go of the rings' memory. Counters keep their values."""
         if self._running:
+            self._feed.close()
             for item in self._rings:
                 item.close()
             for register in (registers.KILL, registers.ORDER_SESSION):
@@ -136,16 +151,17 @@ class FunctionalCard:
             self.memory, get(registers.COMMAND_BASE), get(registers.COMMAND_SLOTS)
         )
         self._rings = (market, execution, self._commands)
-        self._wire = Wire(self._on_message, self._on_gap)
-        self._wire.groups = [get(registers.FEED_GROUP, 0), get(registers.FEED_GROUP, 1)]
+        self._feed = FeedPath(self._symbol_count, self._order_count, market)
         session = get(registers.FEED_SESSION_HIGH) << 64 | get(registers.FEED_SESSION_LOW)
-        self._wire.session = session.to_bytes(16, "little")[:10] if session else b""
-        self._wire.expected = get(registers.FEED_SEQUENCE)
-        self._wire.gap_timeout_ns = get(registers.FEED_GAP_TIMEOUT_NS)
-        self._feed = FeedPath(self._symbol_count, self._order_count, market, self._wire.drops)
+        self._feed.listen(
+            session.to_bytes(16, "little")[:10] if session else b"",
+            get(registers.FEED_SEQUENCE),
+            get(registers.FEED_GAP_TIMEOUT_NS),
+            [get(registers.FEED_GROUP, line) for line in range(FEED_LINES)],
+        )
         self._load_symbols()
         self._orders = OrderPath(
-            self._symbol_count, execution, self._market_of, self._symbol_name, self._transmit
+            self._symbol_count, execution, self._feed.market_of, self._feed.stock_of, self._transmit
         )
         self._orders.killed = bool(get(registers.KILL))
         self._orders.connection = self._handed_over() if get(registers.ORDER_SESSION) else None
@@ -182,27 +198,21 @@ class FunctionalCard:
         )
 
     def _count_registers(self) -> dict[int, Callable[[], int]]:
-        feed, orders, wire = self._feed, self._orders, self._wire
+        feed, orders = self._feed, self._orders
         found: dict[int, Callable[[], int]] = {
-            registers.FRAMES_RECEIVED.address(0): lambda: self._frames[0],
-            registers.FRAMES_RECEIVED.address(1): lambda: self._frames[1],
-            registers.MESSAGES_RECEIVED.address(): lambda: feed.message_count,
-            registers.MESSAGES_LOST.address(): lambda: feed.lost_count,
-            registers.BBO_CHANGES.address(): lambda: feed.market.bbo_changes,
-            registers.BBO_CONFLATED.address(): lambda: feed.market.bbo_conflated,
-            registers.MARKET_SKIPPED.address(): lambda: feed.market.skipped,
-            registers.MARKET_HIGH_WATER.address(): lambda: feed.market.high_water,
+            register.address(index): partial(feed.counter, name)
+            for name, register, index in _FEED_COUNTERS
+        }
+        found |= {
             registers.EXECUTION_HIGH_WATER.address(): lambda: orders.high_water,
             registers.COMMANDS_RECEIVED.address(): lambda: self._commands_taken,
             registers.ORDERS_SENT.address(): lambda: orders.sent_count,
             registers.ANSWERS_RECEIVED.address(): lambda: orders.answer_count,
-            registers.HELD_HIGH_WATER.address(): lambda: wire.held_high_water,
-            registers.STALE_SYMBOLS.address(): lambda: feed.stale_count,
             registers.KILL.address(): lambda: int(orders.killed),
             registers.ORDER_SESSION.address(): lambda: int(orders.connection is not None),
         }
         for register, values in (
-            (registers.DROPS, wire.drops),
+            (registers.DROPS, feed.drops),
             (registers.DENIALS, orders.denials),
         ):
             for index in range(register.count):
@@ -223,19 +233,51 @@ class FunctionalCard:
                 return
             self._orders.receive(segment, now_ns)
         else:
-            self._frames[port] += 1
-            self._wire.receive(port, frame, now_ns)
+            self._feed.receive(port, frame, now_ns)
+
+    def receive_batch(self, buffer: NDArray[np.uint8], frames: NDArray[np.void]) -> None:
+        """Take frames of the feed's two lines in one call.
+
+        Parameters
+        ----------
+        buffer : array of uint8
+            Where the frames stand.
+        frames : array of :data:`~sim.card.functional.records.FRAME`
+            Place, size, port and time of each. Times must not run backwards.
+
+        Raises
+        ------
+        ValueError
+            If a frame is of the order port or not whole in the buffer, or an array is of another
+            type or has holes.
+        """
+        for name, array, kind in (("buffer", buffer, np.uint8), ("frames", frames, FRAME)):
+            if array.dtype != kind or array.ndim != 1 or not array.flags.c_contiguous:
+                raise ValueError(f"{name} must be a contiguous array of {kind}, not {array.dtype}")
+        if not len(frames):
+            return
+        ports, offsets, ends = frames["port"], frames["offset"], frames["offset"] + frames["size"]
+        if ports.min() < 0 or ports.max() >= FEED_LINES:
+            raise ValueError(f"port must be FEED_A or FEED_B, not {ports.min()} to {ports.max()}")
+        if min(offsets.min(), frames["size"].min()) < 0 or ends.max() > len(buffer):
+            raise ValueError(
+                f"frames must stand in the buffer of {len(buffer)} bytes, "
+                f"not from {offsets.min()} to {ends.max()}"
+            )
+        self.advance(int(frames["ts_ns"][0]))
+        if self._running:
+            self._feed.receive_batch(buffer, frames)
+            self.advance(int(frames["ts_ns"][-1]))
 
     def advance(self, now_ns: int) -> None:
         """Let time pass: gaps run out, a silent host is noticed, waiting records are written."""
         self._now_ns = now_ns
         if not self._running:
             return
-        self._wire.advance(now_ns)
+        self._feed.advance(now_ns)
         timeout = self._get(registers.HEARTBEAT_TIMEOUT_NS)
         if timeout and now_ns - self._last_heartbeat_ns > timeout:
             self._orders.killed = True
-        self._feed.market.flush()
         self._orders.take_answers(now_ns)
 
     def poll_commands(self, now_ns: int, most: int | None = None) -> int:
@@ -259,18 +301,6 @@ class FunctionalCard:
         self._commands_taken += taken
         return taken
 
-    def _on_message(self, sequence: int, data: bytes) -> None:
-        self._feed.apply(sequence, data, self._now_ns)
 
-    def _on_gap(self, first: int, count: int) -> None:
-        self._feed.lose(first, count, self._now_ns)
-
-    def _market_of(self, index: int) -> Market:
-        return self._feed.market_of(index)
-
-    def _symbol_name(self, index: int) -> str:
-        return self._feed.symbols[index].stock
-
-
-def _element(values: list[int], index: int) -> Callable[[], int]:
-    return lambda: values[index]
+def _element(values: Sequence[int] | NDArray[np.int64], index: int) -> Callable[[], int]:
+    return lambda: int(values[index])

@@ -1,298 +1,345 @@
 """Parse and book stage: feed messages in, market records out."""
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
-from kernels.risk import Market
+import numpy as np
+
 from protocol import itch50, ring
-from protocol.market import PHASES, MarketPhase
+from protocol.layout import Layout
+from protocol.market import PHASES
 from protocol.reasons import DropReason, StaleReason
-from sim.card.functional.book import Book, Level, RestingOrder
-from sim.card.functional.market import MarketWriter, SequenceAndTime
-from sw.ring import RingWriter
+from sim.card.functional import market
+from sim.card.functional.arbiter import GAP, forget_retired
+from sim.card.functional.book import (
+    ASKS,
+    BIDS,
+    SIDES,
+    add,
+    best,
+    delete,
+    fetch,
+    find,
+    has_room,
+    is_known,
+    reduce,
+    replace,
+)
+from sim.card.functional.records import (
+    NONE,
+    drops_of,
+    head_of,
+    locates_of,
+    orders_of,
+    queue_of,
+    symbols_of,
+)
+from sw.jit import jit, read_8, read_16, read_32, read_64
 
-_U64_MAX = 0xFFFF_FFFF_FFFF_FFFF
-_U32_MAX = 0xFFFF_FFFF
-_U16_MAX = 0xFFFF
+_FAR = 8
+"""How many messages ahead an order is asked for."""
 
-_TRADING = ord("T")
-_HALTED = ord("H")
-_NASDAQ = "Q"
+_ALL_MARKET = ring.ALL_MARKET
+_UNKNOWN_MESSAGE = int(DropReason.UNKNOWN_MESSAGE)
+_UNKNOWN_SYMBOL = int(DropReason.UNKNOWN_SYMBOL)
+_SOUND, _GAP = int(StaleReason.NONE), int(StaleReason.GAP)
+_INVALID_ORDER = int(StaleReason.INVALID_ORDER)
+_LOCATE_MISMATCH = int(StaleReason.LOCATE_MISMATCH)
+_LEVEL_OVERFLOW = int(StaleReason.LEVEL_OVERFLOW)
+
+_SHARES_MAX, _ORDERS_MAX = 0xFFFF_FFFF, 0xFFFF
+"""What a record has room for."""
+
+_BUY, _SELL = ord("B"), ord("S")
+_TRADING, _HALTED, _NASDAQ = ord("T"), ord("H"), ord("Q")
+_NOT_PRINTABLE = ord("N")
+_BLANK = ord(" ")
+_NAME_BYTES = 8
 
 
-@dataclass(slots=True)
-class SymbolState:
-    """A configured symbol's condition besides its book."""
-
-    stock: str = ""
-    stale_reason: StaleReason = StaleReason.NONE
-    trading_state: int = 0
-    last_price: int = 0
+def _at(layout: Layout, name: str) -> int:
+    return layout.by_name[name].offset
 
 
-class FeedPath:
-    """Applies feed messages to the books of the configured symbols and publishes what changed.
+_SIZES = np.zeros(256, np.int64)
+for _layout in itch50.MESSAGES.layouts:
+    _SIZES[_layout.code] = _layout.size
 
-    Parameters
-    ----------
-    symbol_count, order_count : int
-        Slots for symbols, and orders remembered at once.
-    writer : RingWriter
-        The market ring.
-    drops : list of int
-        Counters by :class:`~protocol.reasons.DropReason`.
+_PHASES = np.full(256, -1, np.int64)
+for _code, _phase in PHASES.items():
+    _PHASES[ord(_code)] = int(_phase)
 
-    Attributes
-    ----------
-    locates : dict of int to int
-        Symbol index by stock locate.
-    symbols : list of SymbolState
-        By symbol index.
-    """
+_ADD, _ADD_MPID = itch50.ADD_ORDER.code, itch50.ADD_ORDER_MPID.code
+_EXECUTED, _EXECUTED_AT = itch50.ORDER_EXECUTED.code, itch50.ORDER_EXECUTED_WITH_PRICE.code
+_CANCEL, _DELETE, _REPLACE = (
+    itch50.ORDER_CANCEL.code,
+    itch50.ORDER_DELETE.code,
+    itch50.ORDER_REPLACE.code,
+)
+_TRADE, _CROSS = itch50.TRADE.code, itch50.CROSS_TRADE.code
+_EVENT, _DIRECTORY = itch50.SYSTEM_EVENT.code, itch50.STOCK_DIRECTORY.code
+_ACTION, _HALT = itch50.STOCK_TRADING_ACTION.code, itch50.OPERATIONAL_HALT.code
+_REG_SHO = itch50.REG_SHO_RESTRICTION.code
 
-    def __init__(self, symbol_count: int, order_count: int, writer: RingWriter, drops: list[int]):
-        self._book = Book(symbol_count, order_count)
-        self._drops = drops
-        self.market = MarketWriter(writer, self._bbo_record)
-        self.locates: dict[int, int] = {}
-        self._unlocated: dict[str, int] = {}
-        self.symbols = [SymbolState() for _ in range(symbol_count)]
-        self._published: list[tuple[Level, Level, StaleReason, int]] = [
-            (Level(), Level(), StaleReason.NONE, 0)
-        ] * symbol_count
-        self._now_ns = 0
-        self._phase = MarketPhase.UNKNOWN
-        self.message_count = 0
-        self.lost_count = 0
+_LOCATE = _at(itch50.ADD_ORDER, "stock_locate")
+_TIME = _at(itch50.ADD_ORDER, "tracking_number")
+"""Two bytes before the time's six, so that eight are read that all messages have."""
+_TIME_MASK: Final = (1 << 48) - 1
+_REFERENCE = _at(itch50.ADD_ORDER, "order_reference_number")
+_SHORTEST_WITH_REFERENCE = itch50.ORDER_DELETE.size
+_ADD_SIDE, _ADD_SHARES, _ADD_PRICE = (
+    _at(itch50.ADD_ORDER, name) for name in ("buy_sell_indicator", "shares", "price")
+)
+_EXECUTED_SHARES = _at(itch50.ORDER_EXECUTED, "executed_shares")
+_EXECUTED_MATCH = _at(itch50.ORDER_EXECUTED, "match_number")
+_PRINTABLE = _at(itch50.ORDER_EXECUTED_WITH_PRICE, "printable")
+_EXECUTION_PRICE = _at(itch50.ORDER_EXECUTED_WITH_PRICE, "execution_price")
+_CANCELED_SHARES = _at(itch50.ORDER_CANCEL, "canceled_shares")
+_NEW_REFERENCE, _NEW_SHARES, _NEW_PRICE = (
+    _at(itch50.ORDER_REPLACE, name) for name in ("new_order_reference_number", "shares", "price")
+)
+_TRADE_SHARES, _TRADE_PRICE, _TRADE_MATCH = (
+    _at(itch50.TRADE, name) for name in ("shares", "price", "match_number")
+)
+_CROSS_SHARES, _CROSS_PRICE, _CROSS_MATCH = (
+    _at(itch50.CROSS_TRADE, name) for name in ("cross_shares", "cross_price", "match_number")
+)
+_EVENT_CODE = _at(itch50.SYSTEM_EVENT, "event_code")
+_STOCK = _at(itch50.STOCK_DIRECTORY, "stock")
+_STATE = _at(itch50.STOCK_TRADING_ACTION, "trading_state")
+_MARKET = _at(itch50.OPERATIONAL_HALT, "market_code")
+_HALT_ACTION = _at(itch50.OPERATIONAL_HALT, "operational_halt_action")
+_REG_SHO_ACTION = _at(itch50.REG_SHO_RESTRICTION, "reg_sho_action")
 
-    @property
-    def stale_count(self) -> int:
-        """Symbols whose book is not known to be exact."""
-        return sum(1 for s in self.symbols if s.stale_reason is not StaleReason.NONE)
 
-    def configure(self, index: int, stock: str, locate: int) -> None:
-        """Give a slot to a symbol; a locate of 0 is to be learnt."""
-        self.symbols[index].stock = stock
-        if locate:
-            self.locates[locate] = index
+@jit
+def drain(core: int) -> bool:
+    """Take all messages of the queue. Returns False when the book must have more memory first."""
+    head, queue = head_of(core), queue_of(core)
+    count = head["queue_count"]
+    if not has_room(core, count):
+        return False
+    for index in range(min(_FAR, count)):
+        _look_ahead(core, queue[index])
+    for index in range(count):
+        if index + _FAR < count:
+            _look_ahead(core, queue[index + _FAR])
+        row = queue[index]
+        head["now_ns"] = row["ts_ns"]
+        if row["size"] == GAP:
+            _lose(core, row["sequence"], row["address"])
         else:
-            self._unlocated[stock] = index
+            _apply(core, row["address"], row["size"], row["sequence"])
+    head["queue_count"] = 0
+    forget_retired(core)
+    return True
 
-    def market_of(self, index: int) -> Market:
-        """Return what the risk gate must know of a symbol."""
-        bid, ask = self._book.best(index)
-        state = self.symbols[index]
-        return Market(
-            bid.price,
-            ask.price,
-            halted=state.trading_state not in (0, _TRADING),
-            stale=state.stale_reason is not StaleReason.NONE,
-            last_price=state.last_price,
-            phase=int(self._phase),
+
+@jit
+def _look_ahead(core: int, row: Any) -> None:
+    """Have fetched what a message will touch: a book's time is mostly the wait for memory."""
+    if row["size"] >= _SHORTEST_WITH_REFERENCE:
+        fetch(core, read_64(row["address"] + _REFERENCE))
+        if read_8(row["address"]) == _REPLACE:
+            fetch(core, read_64(row["address"] + _NEW_REFERENCE))
+
+
+@jit
+def _apply(core: int, message: int, size: int, sequence: int) -> None:
+    """Take one feed message. A message block without data only takes a sequence number."""
+    head = head_of(core)
+    head["messages_received"] += 1
+    if size == 0:
+        return
+    code = read_8(message)
+    if _SIZES[code] != size:
+        drops_of(core)[_UNKNOWN_MESSAGE] += 1
+        return
+    ts_ns, locate = read_64(message + _TIME) & _TIME_MASK, read_16(message + _LOCATE)
+    if code == _EVENT:
+        _event(core, message, sequence, ts_ns)
+        return
+    if code == _DIRECTORY:
+        _learn(core, read_64(message + _STOCK), locate)
+    index = locates_of(core)[locate] - 1
+    if index < 0:
+        drops_of(core)[_UNKNOWN_SYMBOL] += 1
+        return
+    reason, is_best = _SOUND, False
+    if code in (_ADD, _ADD_MPID):
+        reason, is_best = _add(core, index, message)
+    elif code == _DELETE:
+        reason, is_best = delete(core, index, read_64(message + _REFERENCE))
+    elif code == _REPLACE:
+        reason, is_best = replace(
+            core,
+            index,
+            read_64(message + _REFERENCE),
+            read_64(message + _NEW_REFERENCE),
+            read_32(message + _NEW_SHARES),
+            read_32(message + _NEW_PRICE),
         )
+    elif code in (_EXECUTED, _EXECUTED_AT):
+        reason, is_best = _execute(core, index, code, message, sequence, ts_ns)
+    elif code == _CANCEL:
+        shares = read_32(message + _CANCELED_SHARES)
+        reason, is_best = reduce(core, index, read_64(message + _REFERENCE), shares)
+    else:
+        is_best = _tell(core, index, code, message, sequence, ts_ns)
+    if reason != _SOUND:
+        _mark_stale(core, index, reason)
+        if reason == _LOCATE_MISMATCH:
+            _mark_owner_stale(core, read_64(message + _REFERENCE), sequence, ts_ns)
+    if is_best or reason != _SOUND:
+        _publish(core, index, sequence, ts_ns)
 
-    def lose(self, first: int, count: int, now_ns: int) -> None:
-        """Take note of lost messages: any of them may have been any symbol's."""
-        self._now_ns = now_ns
-        self.lost_count += count
-        self.market.put(
-            ring.GAP.pack(
-                symbol_index=ring.ALL_MARKET,
-                ts_card_ns=now_ns,
-                first_sequence=first & _U64_MAX,
-                message_count=count,
-            )
-        )
-        for index, state in enumerate(self.symbols):
-            if state.stock:
-                self._mark_stale(index, StaleReason.GAP)
-                self._publish(index, (first + count - 1 & _U64_MAX, 0))
 
-    def apply(self, sequence: int, data: bytes, now_ns: int) -> None:
-        """Take one feed message. A message block without data only takes a sequence number."""
-        self._now_ns = now_ns
-        self.message_count += 1
-        if not data:
-            return
-        layout = itch50.MESSAGES.by_code.get(data[0])
-        if layout is None or layout.size != len(data):
-            self._drops[DropReason.UNKNOWN_MESSAGE] += 1
-            return
-        message = layout.unpack(data)
-        cause = (sequence & _U64_MAX, message["timestamp"])
-        code = message["message_type"]
-        if code == "S":
-            self._phase = PHASES.get(message["event_code"], self._phase)
-            self._status(ring.ALL_MARKET, message, cause, message["event_code"])
-            return
-        if code == "R":
-            self._learn(message["stock"], message["stock_locate"])
-        index = self.locates.get(message["stock_locate"])
-        if index is None:
-            self._drops[DropReason.UNKNOWN_SYMBOL] += 1
-            return
-        self._apply_to_symbol(index, code, message, cause)
-        self._publish(index, cause)
+@jit
+def _add(core: int, index: int, message: int) -> Any:
+    side, reference = read_8(message + _ADD_SIDE), read_64(message + _REFERENCE)
+    if side != _BUY and side != _SELL and not is_known(core, reference):
+        return _INVALID_ORDER, False
+    book = SIDES * index + (BIDS if side == _BUY else ASKS)
+    shares, price = read_32(message + _ADD_SHARES), read_32(message + _ADD_PRICE)
+    return add(core, book, reference, shares, price)
 
-    def _learn(self, stock: str, locate: int) -> None:
-        """Take a symbol's locate from the Stock Directory message, unless the host wrote one."""
-        index = self._unlocated.pop(stock, None)
-        if index is not None:
-            self.locates[locate] = index
 
-    def _apply_to_symbol(
-        self, index: int, code: str, message: dict[str, Any], cause: SequenceAndTime
-    ) -> None:
-        reason = StaleReason.NONE
-        if code in "AF":
-            reason = self._add(index, message)
-        elif code in "EC":
-            reason = self._execute(index, code, message, cause)
-        elif code == "X":
-            reference = message["order_reference_number"]
-            reason = self._book.reduce(index, reference, message["canceled_shares"])
-        elif code == "D":
-            reason = self._book.delete(index, message["order_reference_number"])
-        elif code == "U":
-            reason = self._book.replace(
-                index,
-                message["original_order_reference_number"],
-                message["new_order_reference_number"],
-                message["shares"],
-                message["price"],
-            )
-        elif code in "PQ":
-            self._trade(index, code, message, cause)
-        elif code in "HhY":
-            self._trading_state(index, code, message, cause)
-        if reason is not StaleReason.NONE:
-            self._mark_stale(index, reason)
-        if reason is StaleReason.LOCATE_MISMATCH:
-            self._mark_owner_stale(message, cause)
+@jit
+def _execute(core: int, index: int, code: int, message: int, sequence: int, ts_ns: int) -> Any:
+    reference, shares = read_64(message + _REFERENCE), read_32(message + _EXECUTED_SHARES)
+    orders = orders_of(core)
+    order = orders[find(orders, reference)]
+    is_told = code == _EXECUTED or read_8(message + _PRINTABLE) != _NOT_PRINTABLE
+    if order["level"] != NONE and is_told:
+        price = order["price"] if code == _EXECUTED else read_32(message + _EXECUTION_PRICE)
+        side = _BUY if order["book"] % SIDES == BIDS else _SELL
+        number = read_64(message + _EXECUTED_MATCH)
+        symbols_of(core)[index]["last_price"] = price
+        market.put_trade(core, index, sequence, ts_ns, shares, price, side, code, number)
+    return reduce(core, index, reference, shares)
 
-    def _add(self, index: int, message: dict[str, Any]) -> StaleReason:
-        reference, side = message["order_reference_number"], message["buy_sell_indicator"]
-        if side not in ("B", "S") and self._book.find(reference) is None:
-            return StaleReason.INVALID_ORDER
-        order = RestingOrder(index, side == "B", message["price"], message["shares"])
-        return self._book.add(reference, order)
 
-    def _execute(
-        self, index: int, code: str, message: dict[str, Any], cause: SequenceAndTime
-    ) -> StaleReason:
-        reference, shares = message["order_reference_number"], message["executed_shares"]
-        order = self._book.find(reference)
-        if order is not None and message.get("printable") != "N":
-            price = order.price if code == "E" else message["execution_price"]
-            side = ord("B") if order.buys else ord("S")
-            self._put_trade(index, code, message, cause, shares, price, side)
-        return self._book.reduce(index, reference, shares)
-
-    def _trade(
-        self, index: int, code: str, message: dict[str, Any], cause: SequenceAndTime
-    ) -> None:
-        names = ("shares", "price") if code == "P" else ("cross_shares", "cross_price")
-        shares, price = (message[name] for name in names)
-        if shares:
-            self._put_trade(index, code, message, cause, shares, price, 0)
-
-    def _put_trade(
-        self,
-        index: int,
-        code: str,
-        message: dict[str, Any],
-        cause: SequenceAndTime,
-        shares: int,
-        price: int,
-        side: int,
-    ) -> None:
-        self.symbols[index].last_price = price
-        self.market.put(
-            ring.TRADE.pack(
-                symbol_index=index,
-                ts_card_ns=self._now_ns,
-                last_qty=min(shares, _U32_MAX),
-                ts_feed_ns=cause[1],
-                feed_sequence=cause[0],
-                last_price=price,
-                side=side,
-                match_type=ord(code),
-                match_number=message["match_number"],
-            )
-        )
-
-    def _trading_state(
-        self, index: int, code: str, message: dict[str, Any], cause: SequenceAndTime
-    ) -> None:
-        state = self.symbols[index]
-        after = state.trading_state
-        if code == "H":
-            status = message["trading_state"]
-            after = ord(status)
-        elif code == "h":
-            status = message["operational_halt_action"]
-            if message["market_code"] == _NASDAQ:
-                after = _TRADING if status == "T" else _HALTED
+@jit
+def _tell(core: int, index: int, code: int, message: int, sequence: int, ts_ns: int) -> bool:
+    """Take a message that changes no book. Returns whether it may have changed the condition."""
+    symbol = symbols_of(core)[index]
+    if code in (_TRADE, _CROSS):
+        if code == _TRADE:
+            shares, price = read_32(message + _TRADE_SHARES), read_32(message + _TRADE_PRICE)
+            number = read_64(message + _TRADE_MATCH)
         else:
-            status = message["reg_sho_action"]
-        self._status(index, message, cause, status)
-        state.trading_state = after  # Only now: a quote that waited for a slot is of before.
+            shares, price = read_64(message + _CROSS_SHARES), read_32(message + _CROSS_PRICE)
+            number = read_64(message + _CROSS_MATCH)
+        if shares != 0:
+            symbol["last_price"] = price
+            market.put_trade(core, index, sequence, ts_ns, shares, price, 0, code, number)
+        return False
+    if code == _ACTION:
+        status = read_8(message + _STATE)
+        market.put_status(core, index, sequence, ts_ns, code, status)
+        # Only now: a quote that waited for a slot is of before.
+        symbol["trading_state"] = status
+        return True
+    if code == _HALT:
+        status = read_8(message + _HALT_ACTION)
+        market.put_status(core, index, sequence, ts_ns, code, status)
+        if read_8(message + _MARKET) == _NASDAQ:
+            symbol["trading_state"] = _TRADING if status == _TRADING else _HALTED
+        return True
+    if code == _REG_SHO:
+        status = read_8(message + _REG_SHO_ACTION)
+        market.put_status(core, index, sequence, ts_ns, code, status)
+    return False
 
-    def _status(
-        self, index: int, message: dict[str, Any], cause: SequenceAndTime, status: str
-    ) -> None:
-        self.market.put(
-            ring.STATUS.pack(
-                symbol_index=index,
-                ts_card_ns=self._now_ns,
-                ts_feed_ns=cause[1],
-                feed_sequence=cause[0],
-                message_type=ord(message["message_type"]),
-                status=ord(status),
-            )
-        )
 
-    def _mark_stale(self, index: int, reason: StaleReason) -> None:
-        state = self.symbols[index]
-        if state.stale_reason is StaleReason.NONE:
-            state.stale_reason = reason
+@jit
+def _event(core: int, message: int, sequence: int, ts_ns: int) -> None:
+    code, head = read_8(message + _EVENT_CODE), head_of(core)
+    if _PHASES[code] >= 0:
+        head["phase"] = _PHASES[code]
+    market.put_status(core, _ALL_MARKET, sequence, ts_ns, _EVENT, code)
 
-    def _mark_owner_stale(self, message: dict[str, Any], cause: SequenceAndTime) -> None:
-        name = "order_reference_number"
-        named = name if name in message else f"original_{name}"
-        order = self._book.find(int(message[named]))
-        if order is not None:
-            self._mark_stale(order.symbol_index, StaleReason.LOCATE_MISMATCH)
-            self._publish(order.symbol_index, cause)
 
-    def _publish(self, index: int, cause: SequenceAndTime) -> None:
-        """Publish a symbol's condition when it differs from what was published last."""
-        bid, ask = self._book.best(index)
-        state = self.symbols[index]
-        if any(level.shares > _U32_MAX or level.orders > _U16_MAX for level in (bid, ask)):
-            self._mark_stale(index, StaleReason.LEVEL_OVERFLOW)
-        condition = (bid, ask, state.stale_reason, state.trading_state)
-        if condition != self._published[index]:
-            self._published[index] = condition
-            self.market.put_bbo(index, cause)
+@jit
+def _learn(core: int, stock: int, locate: int) -> None:
+    """Take a symbol's locate from the Stock Directory message, unless the host wrote one."""
+    head, symbols = head_of(core), symbols_of(core)
+    if head["unlocated_count"] == 0:
+        return
+    stock = padded(stock)
+    for index in range(head["symbol_count"] - 1, -1, -1):
+        symbol = symbols[index]
+        if symbol["is_unlocated"] and symbol["stock"] == stock:
+            symbol["is_unlocated"] = 0
+            head["unlocated_count"] -= 1
+            locates_of(core)[locate] = index + 1
+            return
 
-    def _bbo_record(self, index: int, cause: SequenceAndTime, skipped: int) -> bytes:
-        bid, ask = self._book.best(index)
-        state = self.symbols[index]
-        stale = state.stale_reason is not StaleReason.NONE
-        return ring.BBO.pack(
-            symbol_index=index,
-            flags=ring.BboFlag.STALE if stale else 0,
-            skipped=skipped,
-            ts_card_ns=self._now_ns,
-            feed_sequence=cause[0],
-            ts_feed_ns=cause[1],
-            bid_price=bid.price,
-            ask_price=ask.price,
-            bid_qty=min(bid.shares, _U32_MAX),
-            ask_qty=min(ask.shares, _U32_MAX),
-            bid_orders=min(bid.orders, _U16_MAX),
-            ask_orders=min(ask.orders, _U16_MAX),
-            stale_reason=state.stale_reason,
-            trading_state=state.trading_state,
-        )
+
+@jit
+def padded(stock: int) -> int:
+    """Return a name of 8 characters, the first in bits 63:56, with blanks for NULs at its end."""
+    for shift in range(0, 8 * _NAME_BYTES, 8):
+        character = (stock >> shift) & 0xFF
+        if character == 0:
+            stock |= _BLANK << shift
+        elif character != _BLANK:
+            break
+    return stock
+
+
+@jit
+def _lose(core: int, first: int, count: int) -> None:
+    """Take note of lost messages: any of them may have been any symbol's."""
+    head, symbols = head_of(core), symbols_of(core)
+    head["messages_lost"] += count
+    market.put_gap(core, first, count)
+    for index in range(head["symbol_count"]):
+        if symbols[index]["is_configured"]:
+            _mark_stale(core, index, _GAP)
+            _publish(core, index, first + count - 1, 0)
+
+
+@jit
+def _mark_stale(core: int, index: int, reason: int) -> None:
+    symbol = symbols_of(core)[index]
+    if symbol["stale_reason"] == _SOUND:
+        symbol["stale_reason"] = reason
+        head_of(core)["stale_count"] += 1
+
+
+@jit
+def _mark_owner_stale(core: int, reference: int, sequence: int, ts_ns: int) -> None:
+    orders = orders_of(core)
+    order = orders[find(orders, reference)]
+    if order["level"] != NONE:
+        _mark_stale(core, order["book"] // SIDES, _LOCATE_MISMATCH)
+        _publish(core, order["book"] // SIDES, sequence, ts_ns)
+
+
+@jit
+def _publish(core: int, index: int, sequence: int, ts_ns: int) -> None:
+    """Publish a symbol's condition when it differs from what was published last."""
+    symbol = symbols_of(core)[index]
+    bid_price, bid_shares, bid_orders = best(core, SIDES * index + BIDS)
+    ask_price, ask_shares, ask_orders = best(core, SIDES * index + ASKS)
+    if max(bid_shares, ask_shares) > _SHARES_MAX or max(bid_orders, ask_orders) > _ORDERS_MAX:
+        _mark_stale(core, index, _LEVEL_OVERFLOW)
+    if (
+        symbol["told_bid_price"] != bid_price
+        or symbol["told_bid_shares"] != bid_shares
+        or symbol["told_bid_orders"] != bid_orders
+        or symbol["told_ask_price"] != ask_price
+        or symbol["told_ask_shares"] != ask_shares
+        or symbol["told_ask_orders"] != ask_orders
+        or symbol["told_stale"] != symbol["stale_reason"]
+        or symbol["told_state"] != symbol["trading_state"]
+    ):
+        symbol["told_bid_price"] = bid_price
+        symbol["told_bid_shares"] = bid_shares
+        symbol["told_bid_orders"] = bid_orders
+        symbol["told_ask_price"] = ask_price
+        symbol["told_ask_shares"] = ask_shares
+        symbol["told_ask_orders"] = ask_orders
+        symbol["told_stale"] = symbol["stale_reason"]
+        symbol["told_state"] = symbol["trading_state"]
+        market.put_bbo(core, index, sequence, ts_ns)

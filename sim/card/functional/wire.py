@@ -1,210 +1,118 @@
-"""Wire stage: frames of lines A and B in, feed messages out, each once and in order."""
+"""Wire stage: from an Ethernet frame to the MoldUDP64 packet in it, or why there is none.
 
-import struct
-from bisect import insort
-from collections import deque
-from collections.abc import Callable
-from typing import NamedTuple
+Headers are read in the order in which they lie in the frame. Within one header the lowest reason
+code wins, so a frame that ends before an announced header is too short whatever else is wrong.
+"""
+
+from typing import Any
+
+import numpy as np
 
 from protocol.ethernet import ETHERNET, VLAN_TAG, EtherType
-from protocol.ip import IPV4, UDP, IpProtocol, checksum, pseudo_header
-from protocol.moldudp64 import BLOCK, END_OF_SESSION, HEADER, HEARTBEAT
+from protocol.ip import IPV4, UDP, IpProtocol
 from protocol.reasons import DropReason
+from sw.jit import array_at, jit, read_8, read_16, read_32
 
-HELD_PACKETS_MAX = 64
-"""Packets that can wait ahead of a gap."""
+SOUND = -1
+"""No reason to drop a frame."""
 
-LOST_RANGES_MAX = 64
-"""Lost ranges that are remembered, to tell a packet that is too late from a duplicate."""
+_FRAME_TOO_SHORT, _NOT_IPV4 = int(DropReason.FRAME_TOO_SHORT), int(DropReason.NOT_IPV4)
+_IP_HEADER, _IP_FRAGMENT = int(DropReason.IP_HEADER), int(DropReason.IP_FRAGMENT)
+_NOT_UDP, _UDP_LENGTH = int(DropReason.NOT_UDP), int(DropReason.UDP_LENGTH)
+_UDP_CHECKSUM = int(DropReason.UDP_CHECKSUM)
+_NOT_SUBSCRIBED = int(DropReason.NOT_SUBSCRIBED)
+
+_ETHERNET_SIZE, _TAG_SIZE = ETHERNET.size, VLAN_TAG.size
+_IPV4_SIZE, _UDP_SIZE = IPV4.size, UDP.size
+_ETHER_TYPE = ETHERNET.by_name["ether_type"].offset
+_TAGGED_TYPE = VLAN_TAG.by_name["ether_type"].offset
+_VLAN, _IPV4, _UDP = int(EtherType.VLAN), int(EtherType.IPV4), int(IpProtocol.UDP)
+_VERSION_IHL = IPV4.by_name["version_ihl"].offset
+_TOTAL_LENGTH = IPV4.by_name["total_length"].offset
+_FLAGS_FRAGMENT = IPV4.by_name["flags_fragment"].offset
+_PROTOCOL = IPV4.by_name["protocol"].offset
+_SOURCE, _DESTINATION = IPV4.by_name["source"].offset, IPV4.by_name["destination"].offset
+_PORT = UDP.by_name["destination_port"].offset
+_LENGTH, _CHECKSUM = UDP.by_name["length"].offset, UDP.by_name["checksum"].offset
 
 _FRAGMENT = 0x3FFF
 """More-fragments bit and fragment offset."""
 
-
-class _Held(NamedTuple):
-    """A packet that waits ahead of a gap; without messages it only tells that the gap is there."""
-
-    sequence: int
-    arrival: int
-    """Counts arrivals, so that equal sequence numbers keep their order."""
-    ts_ns: int
-    messages: list[bytes]
-    message_count: int
-    """As the header claims; fewer messages are there when the packet is truncated."""
-
-    @property
-    def end(self) -> int:
-        return self.sequence + len(self.messages)
+_IHL_UNIT = 4
+_VERSION = 4
 
 
-class Wire:
-    """Checks frames, takes MoldUDP64 packets apart and arbitrates between the lines.
+@jit
+def _sum(address: int, size: int) -> int:
+    """Return a number that is the sum of 16-bit words modulo 0xFFFF, each with its bytes swapped.
 
-    The first arrival of a message wins; what one line lost the other fills. Packets ahead of a gap
-    wait until it is filled, until one of them has waited longer than ``gap_timeout_ns``, or until
-    there are too many of them; then the gap is declared lost.
+    Words of 32 bits are added as they lie in memory, as 2**16 is 1 modulo 0xFFFF, and swapping
+    bytes is a multiplication by 2**8. An odd last byte is the first of a word. [RFC 1071: 2]
+    """
+    words = array_at(address, size >> 2, np.uint32)  # At any address: x86 and ARM allow for it.
+    total: Any = 0
+    for index in range(size >> 2):
+        total += np.int64(words[index])
+    for index in range(size & ~3, size):
+        total += read_8(address + index) << 8 * (index & 1)
+    return total
+
+
+@jit
+def _is_sound(total: int) -> bool:
+    """Whether a sum of words that are not all zero is that of data with its right checksum."""
+    return total % 0xFFFF == 0
+
+
+@jit
+def datagram(frame: int, size: int, group: int) -> Any:
+    """Return address and size of a frame's UDP payload, and SOUND or the reason to drop it.
 
     Parameters
     ----------
-    on_message : callable
-        Called with sequence number and message.
-    on_gap : callable
-        Called with the first lost sequence number and how many are lost.
-
-    Attributes
-    ----------
-    groups : list of int
-        Line A, line B: destination address in bits 47:16 and port in 15:0; 0 takes every datagram.
-    session : bytes
-        MoldUDP64 session; empty adopts the first one seen.
-    expected : int
-        Next sequence number; 0 adopts the first one seen.
-    drops : list of int
-        Counters by :class:`~protocol.reasons.DropReason`.
+    frame, size : int
+        Address of the frame without its FCS, and its bytes.
+    group : int
+        Destination address in bits 47:16 and port in 15:0; 0 takes every datagram.
     """
-
-    def __init__(
-        self, on_message: Callable[[int, bytes], None], on_gap: Callable[[int, int], None]
-    ):
-        self._on_message = on_message
-        self._on_gap = on_gap
-        self.groups = [0, 0]
-        self.session = b""
-        self.expected = 1
-        self.gap_timeout_ns = 0
-        self.drops = [0] * len(DropReason)
-        self.held_high_water = 0
-        self._held: list[_Held] = []
-        self._arrivals = 0
-        self._lost: deque[tuple[int, int]] = deque(maxlen=LOST_RANGES_MAX)
-
-    def receive(self, line: int, frame: bytes, now_ns: int) -> None:
-        """Take one frame of line 0 (A) or 1 (B), without its FCS."""
-        self.advance(now_ns)
-        payload = self._datagram(line, frame)
-        if isinstance(payload, DropReason):
-            self.drops[payload] += 1
-        else:
-            self._packet(payload, now_ns)
-
-    def advance(self, now_ns: int) -> None:
-        """Let time pass: a gap that has waited too long is lost."""
-        while self._held and now_ns - min(h.ts_ns for h in self._held) > self.gap_timeout_ns:
-            self._declare_lost()
-
-    def _datagram(self, line: int, frame: bytes) -> bytes | DropReason:
-        """Return a frame's UDP payload, or why there is none."""
-        try:
-            _, _, ether_type = ETHERNET.struct.unpack_from(frame)
-            start = ETHERNET.size
-            if ether_type == EtherType.VLAN:
-                _, ether_type = VLAN_TAG.struct.unpack_from(frame, start)
-                start += VLAN_TAG.size
-            if ether_type != EtherType.IPV4:
-                return DropReason.NOT_IPV4
-            ip = IPV4.struct.unpack_from(frame, start)
-        except struct.error:
-            return DropReason.FRAME_TOO_SHORT
-        version_ihl, _, total, _, fragment, _, protocol, _, source, destination = ip
-        body, end = start + (version_ihl & 0xF) * 4, start + total
-        if version_ihl >> 4 != 4 or body < start + IPV4.size:
-            return DropReason.IP_HEADER
-        announces_udp = protocol == IpProtocol.UDP and not fragment & _FRAGMENT
-        if len(frame) < body + (UDP.size if announces_udp else 0):
-            return DropReason.FRAME_TOO_SHORT
-        if not body <= end <= len(frame) or checksum(frame[start:body]):
-            return DropReason.IP_HEADER
-        if fragment & _FRAGMENT:
-            return DropReason.IP_FRAGMENT
-        if protocol != IpProtocol.UDP:
-            return DropReason.NOT_UDP
-        if end - body < UDP.size:
-            return DropReason.UDP_LENGTH
-        _, port, length, given = UDP.struct.unpack_from(frame, body)
-        if not UDP.size <= length <= end - body:
-            return DropReason.UDP_LENGTH
-        datagram = frame[body : body + length]
-        if given and checksum(pseudo_header(source, destination, protocol, length) + datagram):
-            return DropReason.UDP_CHECKSUM
-        if self.groups[line] not in (0, destination << 16 | port):
-            return DropReason.NOT_SUBSCRIBED
-        return datagram[UDP.size :]
-
-    def _packet(self, payload: bytes, now_ns: int) -> None:
-        """Take a MoldUDP64 packet."""
-        if len(payload) < HEADER.size:
-            self.drops[DropReason.MOLD_HEADER] += 1
-            return
-        session, sequence, count = HEADER.struct.unpack_from(payload)
-        self.session = self.session or session
-        if session != self.session:
-            self.drops[DropReason.MOLD_SESSION] += 1
-            return
-        self.expected = self.expected or sequence
-        if count in (HEARTBEAT, END_OF_SESSION):
-            known = max((held.end for held in self._held), default=self.expected)
-            if sequence > known:
-                self._hold(sequence, [], now_ns, message_count=0)
-        else:
-            self._take(sequence, count, payload, now_ns)
-        self._deliver_held()
-        while sum(1 for held in self._held if held.messages) > HELD_PACKETS_MAX:
-            self._declare_lost()
-
-    def _take(self, sequence: int, count: int, payload: bytes, now_ns: int) -> None:
-        claimed_end = sequence + count
-        if claimed_end <= self.expected:
-            late = any(first <= sequence and claimed_end <= end for first, end in self._lost)
-            self.drops[DropReason.TOO_LATE if late else DropReason.DUPLICATE] += 1
-        elif self._is_held(sequence, claimed_end):
-            self.drops[DropReason.DUPLICATE] += 1
-        else:
-            self._hold(sequence, self._messages(payload, count), now_ns, count)
-
-    @staticmethod
-    def _messages(payload: bytes, count: int) -> list[bytes]:
-        """Return the packet's whole messages; one that is cut short ends the list."""
-        messages, at = [], HEADER.size
-        for _ in range(count):
-            end = at + BLOCK.size + int.from_bytes(payload[at : at + BLOCK.size], "big")
-            if at + BLOCK.size > len(payload) or end > len(payload):
-                break
-            messages.append(payload[at + BLOCK.size : end])
-            at = end
-        return messages
-
-    def _is_held(self, first: int, end: int) -> bool:
-        """Whether held packets together have every message of a range."""
-        for held in self._held:
-            if held.sequence <= first < held.end:
-                first = held.end
-        return first >= end
-
-    def _hold(self, sequence: int, messages: list[bytes], now_ns: int, message_count: int) -> None:
-        self._arrivals += 1
-        insort(self._held, _Held(sequence, self._arrivals, now_ns, messages, message_count))
-        if sequence > self.expected:
-            self.held_high_water = max(self.held_high_water, len(self._held))
-
-    def _deliver_held(self) -> None:
-        """Deliver everything up to the first gap."""
-        while self._held and self._held[0].sequence <= self.expected:
-            held = self._held.pop(0)
-            if held.message_count and held.sequence + held.message_count <= self.expected:
-                self.drops[DropReason.DUPLICATE] += 1
-            elif len(held.messages) < held.message_count:
-                self.drops[DropReason.MOLD_TRUNCATED] += 1
-            for data in held.messages[self.expected - held.sequence :]:
-                self.expected += 1
-                self._on_message(self.expected - 1, data)
-
-    def _declare_lost(self) -> None:
-        """Give up the first gap and go on behind it."""
-        first, self.expected = self.expected, self._held[0].sequence
-        if self._lost and self._lost[-1][1] == first:
-            first_lost, _ = self._lost.pop()
-            self._lost.append((first_lost, self.expected))
-        else:
-            self._lost.append((first, self.expected))
-        self._on_gap(first, self.expected - first)
-        self._deliver_held()
+    if size < _ETHERNET_SIZE:
+        return 0, 0, _FRAME_TOO_SHORT
+    start, ether_type = _ETHERNET_SIZE, read_16(frame + _ETHER_TYPE)
+    if ether_type == _VLAN:
+        if size < start + _TAG_SIZE:
+            return 0, 0, _FRAME_TOO_SHORT
+        ether_type = read_16(frame + start + _TAGGED_TYPE)
+        start += _TAG_SIZE
+    if ether_type != _IPV4:
+        return 0, 0, _NOT_IPV4
+    if size < start + _IPV4_SIZE:
+        return 0, 0, _FRAME_TOO_SHORT
+    ip = frame + start
+    version_ihl, fragment = read_8(ip + _VERSION_IHL), read_16(ip + _FLAGS_FRAGMENT) & _FRAGMENT
+    header = (version_ihl & 0xF) * _IHL_UNIT
+    if version_ihl >> 4 != _VERSION or header < _IPV4_SIZE:
+        return 0, 0, _IP_HEADER
+    is_udp, total = read_8(ip + _PROTOCOL) == _UDP, read_16(ip + _TOTAL_LENGTH)
+    announced = _UDP_SIZE if is_udp and fragment == 0 else 0
+    if size < start + header + announced:
+        return 0, 0, _FRAME_TOO_SHORT
+    if not header <= total <= size - start or not _is_sound(_sum(ip, header)):
+        return 0, 0, _IP_HEADER
+    if fragment != 0:
+        return 0, 0, _IP_FRAGMENT
+    if not is_udp:
+        return 0, 0, _NOT_UDP
+    if total - header < _UDP_SIZE:
+        return 0, 0, _UDP_LENGTH
+    udp = ip + header
+    length = read_16(udp + _LENGTH)
+    if not _UDP_SIZE <= length <= total - header:
+        return 0, 0, _UDP_LENGTH
+    destination = read_32(ip + _DESTINATION)
+    if read_16(udp + _CHECKSUM) != 0:
+        pseudo = read_32(ip + _SOURCE) + destination + _UDP + length  # [RFC 768]
+        if not _is_sound(_sum(udp, length) + (pseudo << 8)):
+            return 0, 0, _UDP_CHECKSUM
+    if group != 0 and group != destination << 16 | read_16(udp + _PORT):
+        return 0, 0, _NOT_SUBSCRIBED
+    return udp + _UDP_SIZE, length - _UDP_SIZE, SOUND
