@@ -190,10 +190,8 @@ class Engine:
         if self.on_fill is not None:
             for fill in fills:
                 self.on_fill(fill)
-        while (index := self.feed.poll()) is not None:
-            taken += 1
-            if index != ring.ALL_MARKET:
-                moved.add(index)
+        taken += self.feed.drain()
+        moved.update(self.feed.changed)
         for index in sorted(moved):
             if index in self._makers:
                 self._makers[index].on_event(now_ns)

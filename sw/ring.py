@@ -6,6 +6,8 @@ number it waits for, reads, and releases by writing the tail. Neither makes a sy
 neither ever waits for the other.
 """
 
+import ctypes
+
 from protocol.ring import CONTROL, RECORD_SIZE
 from sw.errors import RingError
 
@@ -34,6 +36,11 @@ class _Ring:
 
     def _sequence_word(self, count: int) -> int:
         return (CONTROL.size + (count & (self.slots - 1)) * RECORD_SIZE + _SEQUENCE_AT) // 8
+
+    @property
+    def address(self) -> int:
+        """Where the ring stands in this process. It is there until the memory is given back."""
+        return ctypes.addressof(ctypes.c_char.from_buffer(self.memory, self.base))
 
     def close(self) -> None:
         """Let go of the memory."""
@@ -106,7 +113,7 @@ class RingReader(_Ring):
             return -1
         return self._offset(self.tail)
 
-    def release(self) -> None:
-        """Give the polled slot back to the producer."""
-        self.tail += 1
+    def release(self, count: int = 1) -> None:
+        """Give polled slots back to the producer."""
+        self.tail += count
         self._words[0] = self.tail

@@ -29,6 +29,25 @@ def dtype(layout: Layout) -> np.dtype[np.void]:
     )
 
 
+def numbers(layout: Layout) -> np.dtype[np.void]:
+    """Return a structured dtype of a little-endian layout's integers of 1, 2, 4 and 8 bytes alone.
+
+    That is what compiled functions can work on. Numbers of 8 bytes have a sign, so that no mix of
+    types can become a float: those that the layout has without one keep their bits.
+    """
+    if layout.byte_order != "little":
+        raise ValueError(f"layout must be little-endian, not {layout.title}")
+    items = [item for item in layout.fields if item.is_integer and item.length in _NATIVE]
+    return np.dtype(
+        {
+            "names": [item.name for item in items],
+            "formats": ["<i8" if item.length == 8 else _format(layout, item) for item in items],
+            "offsets": [item.offset for item in items],
+            "itemsize": layout.size,
+        }
+    )
+
+
 def values(array: Values, layout: Layout, name: str) -> Values:
     """Return one field of every record in ``array``.
 

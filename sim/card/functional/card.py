@@ -96,7 +96,6 @@ class FunctionalCard:
     def close(self) -> None:
         """Stop, and let go of the rings' memory. Counters keep their values."""
         if self._running:
-            self._feed.close()
             for item in self._rings:
                 item.close()
             for register in (registers.KILL, registers.ORDER_SESSION):

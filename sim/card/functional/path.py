@@ -144,7 +144,8 @@ class FeedPath:
     symbol_count, order_count : int
         Slots for symbols, and orders remembered at once.
     writer : RingWriter
-        The market ring, empty. It is only asked where it stands: the path writes there itself.
+        The market ring, empty. It is only asked where it stands: the path writes there itself, and
+        must not be used once that memory is given back.
 
     Attributes
     ----------
@@ -177,11 +178,10 @@ class FeedPath:
             self._place(index)
         self.address = self._context.ctypes.data
         self._names: dict[int, str] = {}
-        self._ring = np.frombuffer(writer.memory, np.uint8)
         head = self._head
         head["symbol_count"], head["order_count_max"] = symbol_count, order_count
         head["expected"] = ORDERED ^ 1
-        head["ring_at"] = self._ring.ctypes.data + writer.base
+        head["ring_at"] = writer.address
         head["ring_slots"] = writer.slots
         self._frame = np.zeros(1, FRAME)
         self._bytes = np.zeros(_FRAME_MAX, np.uint8)
@@ -210,10 +210,6 @@ class FeedPath:
     def counter(self, name: str) -> int:
         """Return a number of HEAD, of 64 bits without a sign."""
         return int(self._head[name]) & _MASK
-
-    def close(self) -> None:
-        """Let go of the ring's memory. Nothing may be received from then on."""
-        del self._ring
 
     # Before the start.
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from protocol import ring
-from protocol.layout import Layout
+from protocol.emit.numpy_dtype import numbers
 from sw.jit import array_at, jit
 
 NONE = 0
@@ -99,21 +99,7 @@ ORDER = np.dtype(
 """An entry of the order map; free where there is no level. Two stand in a cache line."""
 
 
-def _record(layout: Layout) -> np.dtype[np.void]:
-    """Return a ring record's numbers; those of 64 bits with a sign, as all that is handed on."""
-    numbers = [item for item in layout.fields if item.is_integer]
-    kinds = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.int64}
-    return np.dtype(
-        {
-            "names": [item.name for item in numbers],
-            "formats": [kinds[item.length] for item in numbers],
-            "offsets": [item.offset for item in numbers],
-            "itemsize": layout.size,
-        }
-    )
-
-
-BBO, TRADE, STATUS, GAP = map(_record, (ring.BBO, ring.TRADE, ring.STATUS, ring.GAP))
+BBO, TRADE, STATUS, GAP = map(numbers, (ring.BBO, ring.TRADE, ring.STATUS, ring.GAP))
 
 
 class Core(NamedTuple):
