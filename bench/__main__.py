@@ -2,13 +2,14 @@
 
 import sys
 
-from bench import area, cycles, matching, risk
+from bench import area, cycles, feed, matching, risk
 
 PARTS = {
     "cycles": cycles.measure,
     "area": area.measure,
     "risk": risk.measure,
     "matching": matching.measure,
+    "feed": feed.measure,
 }
 
 

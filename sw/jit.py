@@ -60,6 +60,16 @@ def jit(function: F) -> F:
     return compiled  # type: ignore[no-any-return]
 
 
+def inlined(function: F) -> F:
+    """Compile a function into each one that calls it.
+
+    For what is done for every message: there a call costs more than what is done in it, and arrays
+    that the caller has found already are looked for again.
+    """
+    compiled: Any = numba.njit(cache=_IS_KEPT, forceinline=True)(function)
+    return compiled  # type: ignore[no-any-return]
+
+
 def entry(function: F, *arguments: Any) -> F:
     """Return a compiled function without the look at its arguments' types: half of a call's time.
 

@@ -11,7 +11,7 @@ import numpy as np
 from protocol import ring
 from protocol.emit.numpy_dtype import numbers
 from protocol.market import PHASES
-from sw.jit import acquire, array_at, jit, release
+from sw.jit import acquire, array_at, inlined, jit, release
 
 _I8 = np.int64
 
@@ -57,24 +57,24 @@ for _code, _phase in PHASES.items():
     _PHASES[ord(_code)] = int(_phase)
 
 
-@jit
+@inlined
 def _at(core: int, index: int) -> Any:
     return array_at(core, 2 * _ARRAYS, np.int64)[index]
 
 
-@jit
+@inlined
 def head_of(core: int) -> Any:
     """Return the head."""
     return array_at(_at(core, 0), 1, HEAD)[0]
 
 
-@jit
+@inlined
 def quotes_of(core: int) -> Any:
     """Return the quotes by symbol index."""
     return array_at(_at(core, 1), _at(core, _ARRAYS + 1), QUOTE)
 
 
-@jit
+@inlined
 def _changed_of(core: int) -> Any:
     return array_at(_at(core, 2), _at(core, _ARRAYS + 2), np.int64)
 
@@ -117,7 +117,7 @@ def forget_changed(core: int) -> None:
     head["changed_count"] = 0
 
 
-@jit
+@inlined
 def _apply(core: int, head: Any, at: int) -> bool:
     record = array_at(at, 1, _BBO)[0]
     record_type = record["record_type"]
@@ -147,7 +147,7 @@ def _apply(core: int, head: Any, at: int) -> bool:
     return False
 
 
-@jit
+@inlined
 def _apply_bbo(core: int, head: Any, record: Any, index: int) -> None:
     quote = quotes_of(core)[index]
     quote["bid_price"] = record["bid_price"]

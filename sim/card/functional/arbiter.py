@@ -28,7 +28,7 @@ from sim.card.functional.records import (
     queue_of,
     slots_of,
 )
-from sw.jit import array_at, jit, read_16, read_64
+from sw.jit import array_at, inlined, jit, read_16, read_64
 
 GAP = -1
 """Size of what tells of a gap in the queue."""
@@ -48,19 +48,19 @@ _LAST = ~ORDERED
 """Highest ordered number."""
 
 
-@jit
+@inlined
 def _after(sequence: int, count: int) -> int:
     """Return the ordered number that many messages on; the highest where there is none."""
     return sequence + count if sequence <= _LAST - count else _LAST
 
 
-@jit
+@inlined
 def has_room(head: Any) -> bool:
     """Whether another packet's messages fit the queue."""
     return head["queue_count"] + _PACKET_MESSAGES_MAX <= QUEUE_MESSAGES_MAX
 
 
-@jit
+@inlined
 def take(core: int, payload: int, size: int, now_ns: int) -> None:
     """Take a MoldUDP64 packet. The queue must have room for its messages; then :func:`settle`."""
     head, drops = head_of(core), drops_of(core)
@@ -94,14 +94,14 @@ def take(core: int, payload: int, size: int, now_ns: int) -> None:
         _hold(core, sequence, _whole(payload, size, count), count, payload, size, now_ns)
 
 
-@jit
+@inlined
 def _reaches(sequence: int, count: int, expected: int) -> bool:
     """Whether a packet that does not begin ahead has a message that was not seen yet."""
     behind = expected - sequence
     return 0 <= behind < count  # Below 0 it is more than 63 bits can tell.
 
 
-@jit
+@inlined
 def _deliver(
     core: int, head: Any, payload: int, size: int, sequence: int, count: int, now_ns: int
 ) -> None:

@@ -23,10 +23,11 @@ from sim.card.functional.records import (
     levels_of,
     orders_of,
 )
-from sw.jit import jit, prefetch
+from sw.jit import inlined, jit, prefetch
 
 BIDS, ASKS = 0, 1
 SIDES = 2
+NO_BOOK = -1
 
 KEYS_MIN = 8
 """Prices for which a side has room when it gets its first one."""
@@ -51,7 +52,7 @@ _ORDER_MAP_FULL = int(StaleReason.ORDER_MAP_FULL)
 # Orders.
 
 
-@jit
+@inlined
 def home(orders: Any, reference: int) -> int:
     """Return where the search for a reference begins."""
     # Multiplicative, in 31 bits so that nothing overflows in plain Python either.
@@ -59,7 +60,7 @@ def home(orders: Any, reference: int) -> int:
     return ((mixed * 0x61C8_8647) >> 15) & (len(orders) - 1)
 
 
-@jit
+@inlined
 def find(orders: Any, reference: int) -> int:
     """Return the entry of a reference, or the free one where it would stand."""
     mask = len(orders) - 1
@@ -69,13 +70,13 @@ def find(orders: Any, reference: int) -> int:
     return at
 
 
-@jit
+@inlined
 def fetch(core: int, reference: int) -> None:
     """Have an order fetched that will be looked for."""
     prefetch(address_of_order(core, home(orders_of(core), reference)))
 
 
-@jit
+@inlined
 def _copy(target: Any, source: Any) -> None:
     target["reference"] = source["reference"]
     target["price"] = source["price"]
@@ -84,7 +85,7 @@ def _copy(target: Any, source: Any) -> None:
     target["book"] = source["book"]
 
 
-@jit
+@inlined
 def _erase(orders: Any, hole: int) -> None:
     """Free an entry; those behind it move up, so that no search ends early."""
     mask = len(orders) - 1
@@ -129,18 +130,18 @@ def keys_needed(key_top: int, messages: int) -> int:
 # Levels.
 
 
-@jit
+@inlined
 def _rank(book: int, price: int) -> int:
     return price if book & 1 == BIDS else _PRICE_MAX - price
 
 
-@jit
+@inlined
 def _price(book: int, key: int) -> int:
     rank = key >> _SLOT_BITS
     return rank if book & 1 == BIDS else _PRICE_MAX - rank
 
 
-@jit
+@inlined
 def _place(keys: Any, row: Any, rank: int) -> int:
     """Return where the best price stands that is not better than a rank; one before all if none."""
     first = row["first"]
@@ -171,7 +172,7 @@ def _make_room(head: Any, keys: Any, row: Any) -> None:
         keys[row["first"] + index] = keys[first + index]
 
 
-@jit
+@inlined
 def _new_level(head: Any, levels: Any) -> int:
     slot = head["level_free"]
     if slot != NONE:
@@ -184,7 +185,7 @@ def _new_level(head: Any, levels: Any) -> int:
     return slot
 
 
-@jit
+@inlined
 def _level_of_price(core: int, head: Any, levels: Any, book: int, price: int) -> int:
     """Return the level of a price, made if it was not there."""
     keys, row = keys_of(core), books_of(core)[book]
@@ -207,7 +208,7 @@ def _level_of_price(core: int, head: Any, levels: Any, book: int, price: int) ->
     return slot
 
 
-@jit
+@inlined
 def _drop_level(core: int, head: Any, levels: Any, book: int, price: int, slot: int) -> None:
     """Take away a level without orders."""
     keys, row = keys_of(core), books_of(core)[book]
@@ -221,7 +222,7 @@ def _drop_level(core: int, head: Any, levels: Any, book: int, price: int, slot: 
     head["level_free"] = slot
 
 
-@jit
+@inlined
 def best(core: int, book: int) -> Any:
     """Return price, shares and orders of the best level, all 0 for an empty side."""
     row = books_of(core)[book]
@@ -232,20 +233,20 @@ def best(core: int, book: int) -> Any:
     return _price(book, key), level["shares"], level["orders"]
 
 
-# Operations. `is_best` of the answers tells whether a best level may have changed.
+# Operations. They return the reason, and the book if its best level may have changed.
 
 
-@jit
+@inlined
 def add(core: int, book: int, reference: int, shares: int, price: int) -> Any:
-    """Put an order on a book. Returns the reason, and whether the best level changed."""
+    """Put an order on a book."""
     head, orders = head_of(core), orders_of(core)
     at = find(orders, reference)
     if orders[at]["level"] != NONE:
-        return _DUPLICATE_REFERENCE, False
+        return _DUPLICATE_REFERENCE, NO_BOOK
     if shares == 0:
-        return _INVALID_ORDER, False
+        return _INVALID_ORDER, NO_BOOK
     if head["order_count"] >= head["order_count_max"]:
-        return _ORDER_MAP_FULL, False
+        return _ORDER_MAP_FULL, NO_BOOK
     levels = levels_of(core)
     slot = _level_of_price(core, head, levels, book, price)
     levels[slot]["shares"] += shares
@@ -257,7 +258,7 @@ def add(core: int, book: int, reference: int, shares: int, price: int) -> Any:
     order["level"] = slot
     order["book"] = book
     head["order_count"] += 1
-    return _SOUND, slot == books_of(core)[book]["best"]
+    return _SOUND, book if slot == books_of(core)[book]["best"] else NO_BOOK
 
 
 @jit
@@ -267,54 +268,55 @@ def is_known(core: int, reference: int) -> bool:
     return orders[find(orders, reference)]["level"] != NONE
 
 
-@jit
+@inlined
 def reduce(core: int, index: int, reference: int, shares: int) -> Any:
     """Take shares off an order; at zero it leaves the book. [ITCH 5.0: 1.4]"""
     orders = orders_of(core)
     at = find(orders, reference)
     order = orders[at]
     if order["level"] == NONE:
-        return _UNKNOWN_REFERENCE, False
+        return _UNKNOWN_REFERENCE, NO_BOOK
     if order["book"] // SIDES != index:
-        return _LOCATE_MISMATCH, False
+        return _LOCATE_MISMATCH, NO_BOOK
     if shares >= order["shares"]:
         reason = _OVERFILL if shares > order["shares"] else _SOUND
         return reason, _remove(core, orders, at)
     order["shares"] -= shares
     levels_of(core)[order["level"]]["shares"] -= shares
-    return _SOUND, order["level"] == books_of(core)[order["book"]]["best"]
+    book: Any = np.int64(order["book"])
+    return _SOUND, book if order["level"] == books_of(core)[book]["best"] else NO_BOOK
 
 
-@jit
+@inlined
 def delete(core: int, index: int, reference: int) -> Any:
     """Take an order off the book."""
     orders = orders_of(core)
     at = find(orders, reference)
     if orders[at]["level"] == NONE:
-        return _UNKNOWN_REFERENCE, False
+        return _UNKNOWN_REFERENCE, NO_BOOK
     if orders[at]["book"] // SIDES != index:
-        return _LOCATE_MISMATCH, False
+        return _LOCATE_MISMATCH, NO_BOOK
     return _SOUND, _remove(core, orders, at)
 
 
-@jit
+@inlined
 def replace(core: int, index: int, old: int, new: int, shares: int, price: int) -> Any:
     """Put another order of the same side in an order's place."""
     orders = orders_of(core)
     at = find(orders, old)
     if orders[at]["level"] == NONE:
-        return _UNKNOWN_REFERENCE, False
+        return _UNKNOWN_REFERENCE, NO_BOOK
     book: Any = np.int64(orders[at]["book"])
     if book // SIDES != index:
-        return _LOCATE_MISMATCH, False
-    was_best = _remove(core, orders, at)
-    reason, is_best = add(core, book, new, shares, price)
-    return reason, was_best or is_best
+        return _LOCATE_MISMATCH, NO_BOOK
+    left = _remove(core, orders, at)
+    reason, joined = add(core, book, new, shares, price)
+    return reason, max(left, joined)
 
 
-@jit
-def _remove(core: int, orders: Any, at: int) -> bool:
-    """Take an order off its level. Returns whether that was the best one."""
+@inlined
+def _remove(core: int, orders: Any, at: int) -> int:
+    """Take an order off its level. Returns the book if that was the best one."""
     head, levels, order = head_of(core), levels_of(core), orders[at]
     slot: Any = np.int64(order["level"])
     book: Any = np.int64(order["book"])
@@ -326,4 +328,4 @@ def _remove(core: int, orders: Any, at: int) -> bool:
         _drop_level(core, head, levels, book, order["price"], slot)
     _erase(orders, at)
     head["order_count"] -= 1
-    return was_best
+    return book if was_best else NO_BOOK

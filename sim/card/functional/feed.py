@@ -13,6 +13,7 @@ from sim.card.functional.arbiter import GAP, forget_retired
 from sim.card.functional.book import (
     ASKS,
     BIDS,
+    NO_BOOK,
     SIDES,
     add,
     best,
@@ -26,6 +27,7 @@ from sim.card.functional.book import (
 )
 from sim.card.functional.records import (
     NONE,
+    books_of,
     drops_of,
     head_of,
     locates_of,
@@ -33,7 +35,7 @@ from sim.card.functional.records import (
     queue_of,
     symbols_of,
 )
-from sw.jit import jit, read_8, read_16, read_32, read_64
+from sw.jit import inlined, jit, read_8, read_16, read_32, read_64
 
 _FAR = 8
 """How many messages ahead an order is asked for."""
@@ -45,9 +47,6 @@ _SOUND, _GAP = int(StaleReason.NONE), int(StaleReason.GAP)
 _INVALID_ORDER = int(StaleReason.INVALID_ORDER)
 _LOCATE_MISMATCH = int(StaleReason.LOCATE_MISMATCH)
 _LEVEL_OVERFLOW = int(StaleReason.LEVEL_OVERFLOW)
-
-_SHARES_MAX, _ORDERS_MAX = 0xFFFF_FFFF, 0xFFFF
-"""What a record has room for."""
 
 _BUY, _SELL = ord("B"), ord("S")
 _TRADING, _HALTED, _NASDAQ = ord("T"), ord("H"), ord("Q")
@@ -134,7 +133,7 @@ def drain(core: int) -> bool:
     return True
 
 
-@jit
+@inlined
 def _look_ahead(core: int, row: Any) -> None:
     """Have fetched what a message will touch: a book's time is mostly the wait for memory."""
     if row["size"] >= _SHORTEST_WITH_REFERENCE:
@@ -143,7 +142,7 @@ def _look_ahead(core: int, row: Any) -> None:
             fetch(core, read_64(row["address"] + _NEW_REFERENCE))
 
 
-@jit
+@inlined
 def _apply(core: int, message: int, size: int, sequence: int) -> None:
     """Take one feed message. A message block without data only takes a sequence number."""
     head = head_of(core)
@@ -164,13 +163,13 @@ def _apply(core: int, message: int, size: int, sequence: int) -> None:
     if index < 0:
         drops_of(core)[_UNKNOWN_SYMBOL] += 1
         return
-    reason, is_best = _SOUND, False
+    reason, book, is_told = _SOUND, NO_BOOK, True
     if code in (_ADD, _ADD_MPID):
-        reason, is_best = _add(core, index, message)
+        reason, book = _add(core, index, message)
     elif code == _DELETE:
-        reason, is_best = delete(core, index, read_64(message + _REFERENCE))
+        reason, book = delete(core, index, read_64(message + _REFERENCE))
     elif code == _REPLACE:
-        reason, is_best = replace(
+        reason, book = replace(
             core,
             index,
             read_64(message + _REFERENCE),
@@ -179,31 +178,32 @@ def _apply(core: int, message: int, size: int, sequence: int) -> None:
             read_32(message + _NEW_PRICE),
         )
     elif code in (_EXECUTED, _EXECUTED_AT):
-        reason, is_best = _execute(core, index, code, message, sequence, ts_ns)
+        reason, book = _execute(core, index, code, message, sequence, ts_ns)
     elif code == _CANCEL:
         shares = read_32(message + _CANCELED_SHARES)
-        reason, is_best = reduce(core, index, read_64(message + _REFERENCE), shares)
+        reason, book = reduce(core, index, read_64(message + _REFERENCE), shares)
     else:
-        is_best = _tell(core, index, code, message, sequence, ts_ns)
+        is_told = not _tell(core, index, code, message, sequence, ts_ns)
     if reason != _SOUND:
+        is_told = False
         _mark_stale(core, index, reason)
         if reason == _LOCATE_MISMATCH:
             _mark_owner_stale(core, read_64(message + _REFERENCE), sequence, ts_ns)
-    if is_best or reason != _SOUND:
-        _publish(core, index, sequence, ts_ns)
+    if book != NO_BOOK or not is_told:
+        _publish(core, index, book, sequence, ts_ns)
 
 
-@jit
+@inlined
 def _add(core: int, index: int, message: int) -> Any:
     side, reference = read_8(message + _ADD_SIDE), read_64(message + _REFERENCE)
     if side != _BUY and side != _SELL and not is_known(core, reference):
-        return _INVALID_ORDER, False
+        return _INVALID_ORDER, NO_BOOK
     book = SIDES * index + (BIDS if side == _BUY else ASKS)
     shares, price = read_32(message + _ADD_SHARES), read_32(message + _ADD_PRICE)
     return add(core, book, reference, shares, price)
 
 
-@jit
+@inlined
 def _execute(core: int, index: int, code: int, message: int, sequence: int, ts_ns: int) -> Any:
     reference, shares = read_64(message + _REFERENCE), read_32(message + _EXECUTED_SHARES)
     orders = orders_of(core)
@@ -296,10 +296,10 @@ def _lose(core: int, first: int, count: int) -> None:
     for index in range(head["symbol_count"]):
         if symbols[index]["is_configured"]:
             _mark_stale(core, index, _GAP)
-            _publish(core, index, first + count - 1, 0)
+            _publish(core, index, NO_BOOK, first + count - 1, 0)
 
 
-@jit
+@inlined
 def _mark_stale(core: int, index: int, reason: int) -> None:
     symbol = symbols_of(core)[index]
     if symbol["stale_reason"] == _SOUND:
@@ -312,34 +312,32 @@ def _mark_owner_stale(core: int, reference: int, sequence: int, ts_ns: int) -> N
     orders = orders_of(core)
     order = orders[find(orders, reference)]
     if order["level"] != NONE:
-        _mark_stale(core, order["book"] // SIDES, _LOCATE_MISMATCH)
-        _publish(core, order["book"] // SIDES, sequence, ts_ns)
+        owner = order["book"] // SIDES
+        _mark_stale(core, owner, _LOCATE_MISMATCH)
+        _publish(core, owner, NO_BOOK, sequence, ts_ns)
 
 
-@jit
-def _publish(core: int, index: int, sequence: int, ts_ns: int) -> None:
-    """Publish a symbol's condition when it differs from what was published last."""
-    symbol = symbols_of(core)[index]
-    bid_price, bid_shares, bid_orders = best(core, SIDES * index + BIDS)
-    ask_price, ask_shares, ask_orders = best(core, SIDES * index + ASKS)
-    if max(bid_shares, ask_shares) > _SHARES_MAX or max(bid_orders, ask_orders) > _ORDERS_MAX:
-        _mark_stale(core, index, _LEVEL_OVERFLOW)
-    if (
-        symbol["told_bid_price"] != bid_price
-        or symbol["told_bid_shares"] != bid_shares
-        or symbol["told_bid_orders"] != bid_orders
-        or symbol["told_ask_price"] != ask_price
-        or symbol["told_ask_shares"] != ask_shares
-        or symbol["told_ask_orders"] != ask_orders
-        or symbol["told_stale"] != symbol["stale_reason"]
-        or symbol["told_state"] != symbol["trading_state"]
-    ):
-        symbol["told_bid_price"] = bid_price
-        symbol["told_bid_shares"] = bid_shares
-        symbol["told_bid_orders"] = bid_orders
-        symbol["told_ask_price"] = ask_price
-        symbol["told_ask_shares"] = ask_shares
-        symbol["told_ask_orders"] = ask_orders
+@inlined
+def _publish(core: int, index: int, book: int, sequence: int, ts_ns: int) -> None:
+    """Publish a symbol's condition when it differs from what was told last.
+
+    ``book`` is the one whose best level may have changed, if there is one.
+    """
+    symbol, difference = symbols_of(core)[index], 0
+    if book != NO_BOOK:
+        side = books_of(core)[book]
+        price, shares, orders = best(core, book)
+        difference = side["told_price"] ^ price
+        difference |= side["told_shares"] ^ shares
+        difference |= side["told_orders"] ^ orders
+        side["told_price"] = price
+        side["told_shares"] = shares
+        side["told_orders"] = orders
+        if shares > market.SHARES_MAX or orders > market.ORDERS_MAX:
+            _mark_stale(core, index, _LEVEL_OVERFLOW)
+    difference |= symbol["told_stale"] ^ symbol["stale_reason"]
+    difference |= symbol["told_state"] ^ symbol["trading_state"]
+    if difference != 0:
         symbol["told_stale"] = symbol["stale_reason"]
         symbol["told_state"] = symbol["trading_state"]
         market.put_bbo(core, index, sequence, ts_ns)

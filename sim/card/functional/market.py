@@ -1,7 +1,8 @@
 """Ring stage, card to host: the market ring's writer, with conflation when it is full.
 
-A symbol whose change finds no slot waits, and is written from its book as soon as there is one,
-with the number of changes that were skipped. Other records without a slot are counted and lost.
+A symbol whose change finds no slot waits, and its newest condition is written as soon as there is
+one, with the number of changes that were skipped. Other records without a slot are counted and
+lost.
 """
 
 from typing import Any
@@ -10,17 +11,18 @@ import numpy as np
 
 from protocol import ring
 from protocol.reasons import StaleReason
-from sim.card.functional.book import ASKS, BIDS, SIDES, best
+from sim.card.functional.book import ASKS, BIDS, SIDES
 from sim.card.functional.records import (
     BBO,
     GAP,
     STATUS,
     TRADE,
+    books_of,
     head_of,
     symbols_of,
     waiting_of,
 )
-from sw.jit import acquire, array_at, jit, release
+from sw.jit import acquire, array_at, inlined, jit, release
 
 _CONTROL_SIZE, _RECORD_SIZE = ring.CONTROL.size, ring.RECORD_SIZE
 _TAIL, _SEQUENCE = ring.CONTROL.by_name["tail"].offset, ring.BBO.by_name["sequence"].offset
@@ -32,16 +34,16 @@ _STATUS, _GAP = int(ring.RecordType.STATUS), int(ring.RecordType.GAP)
 _STALE_FLAG, _ALL_MARKET = int(ring.BboFlag.STALE), ring.ALL_MARKET
 _SOUND = int(StaleReason.NONE)
 
-_U32_MAX = 0xFFFF_FFFF
-_U16_MAX = 0xFFFF
+SHARES_MAX, ORDERS_MAX = 0xFFFF_FFFF, 0xFFFF
+"""What a record has room for."""
 
 
-@jit
+@inlined
 def _is_full(head: Any) -> bool:
     return head["ring_head"] - acquire(head["ring_at"] + _TAIL) >= head["ring_slots"]
 
 
-@jit
+@inlined
 def _claim(head: Any) -> int:
     """Return the address of the next slot, which is there; its record is all zero."""
     place = head["ring_head"] & (head["ring_slots"] - 1)
@@ -50,7 +52,7 @@ def _claim(head: Any) -> int:
     return slot
 
 
-@jit
+@inlined
 def _publish(head: Any, slot: int) -> None:
     """Hand the claimed slot to the host."""
     head["ring_head"] += 1
@@ -59,29 +61,28 @@ def _publish(head: Any, slot: int) -> None:
     head["ring_high_water"] = max(head["ring_high_water"], used)
 
 
-@jit
+@inlined
 def _put_bbo(core: int, index: int, sequence: int, ts_ns: int, skipped: int) -> None:
-    """Write a symbol's best bid and offer as its book is."""
+    """Write a symbol's condition as it is to be told."""
     head, symbol = head_of(core), symbols_of(core)[index]
-    bid_price, bid_shares, bid_orders = best(core, SIDES * index + BIDS)
-    ask_price, ask_shares, ask_orders = best(core, SIDES * index + ASKS)
+    bids, asks = books_of(core)[SIDES * index + BIDS], books_of(core)[SIDES * index + ASKS]
     slot = _claim(head)
     record = array_at(slot, 1, BBO)[0]
     record["record_type"] = _BBO
-    record["flags"] = _STALE_FLAG if symbol["stale_reason"] != _SOUND else 0
+    record["flags"] = _STALE_FLAG if symbol["told_stale"] != _SOUND else 0
     record["symbol_index"] = index
     record["skipped"] = skipped
     record["ts_card_ns"] = head["now_ns"]
     record["ts_feed_ns"] = ts_ns
     record["feed_sequence"] = sequence
-    record["bid_price"] = bid_price
-    record["ask_price"] = ask_price
-    record["bid_qty"] = min(bid_shares, _U32_MAX)
-    record["ask_qty"] = min(ask_shares, _U32_MAX)
-    record["bid_orders"] = min(bid_orders, _U16_MAX)
-    record["ask_orders"] = min(ask_orders, _U16_MAX)
-    record["stale_reason"] = symbol["stale_reason"]
-    record["trading_state"] = symbol["trading_state"]
+    record["bid_price"] = bids["told_price"]
+    record["ask_price"] = asks["told_price"]
+    record["bid_qty"] = min(bids["told_shares"], SHARES_MAX)
+    record["ask_qty"] = min(asks["told_shares"], SHARES_MAX)
+    record["bid_orders"] = min(bids["told_orders"], ORDERS_MAX)
+    record["ask_orders"] = min(asks["told_orders"], ORDERS_MAX)
+    record["stale_reason"] = symbol["told_stale"]
+    record["trading_state"] = symbol["told_state"]
     _publish(head, slot)
 
 
@@ -105,9 +106,9 @@ def flush(core: int) -> None:
         head["waiting_count"] -= 1
 
 
-@jit
+@inlined
 def put_bbo(core: int, index: int, sequence: int, ts_ns: int) -> None:
-    """Publish a symbol's best bid and offer, or let it wait for a slot.
+    """Publish the condition of a symbol that is to be told, or let it wait for a slot.
 
     ``sequence`` and ``ts_ns`` are feed sequence number and ITCH time of the message that caused it.
     """
@@ -130,7 +131,7 @@ def put_bbo(core: int, index: int, sequence: int, ts_ns: int) -> None:
     flush(core)
 
 
-@jit
+@inlined
 def _has_slot(core: int, head: Any) -> bool:
     """Whether there is a slot for a record that may not wait; if not it is counted."""
     flush(core)
@@ -140,7 +141,7 @@ def _has_slot(core: int, head: Any) -> bool:
     return True
 
 
-@jit
+@inlined
 def put_trade(
     core: int,
     index: int,
@@ -160,7 +161,7 @@ def put_trade(
     record = array_at(slot, 1, TRADE)[0]
     record["record_type"] = _TRADE
     record["symbol_index"] = index
-    record["last_qty"] = shares if 0 <= shares < _U32_MAX else _U32_MAX
+    record["last_qty"] = shares if 0 <= shares < SHARES_MAX else SHARES_MAX
     record["ts_card_ns"] = head["now_ns"]
     record["ts_feed_ns"] = ts_ns
     record["feed_sequence"] = sequence

@@ -19,6 +19,7 @@ from sim.card.functional.book import ASKS, BIDS, SIDES, best, keys_needed, rehas
 from sim.card.functional.feed import drain, padded
 from sim.card.functional.records import (
     ARRAYS,
+    DELIVERY,
     FRAME,
     HELD_PACKETS_MAX,
     LOST_RANGES_MAX,
@@ -30,7 +31,6 @@ from sim.card.functional.records import (
     drops_of,
     head_of,
     held_of,
-    queue_of,
 )
 from sw.jit import array_at, entry, jit
 from sw.ring import RingWriter
@@ -113,20 +113,9 @@ def let_pass(core: int, now_ns: int) -> bool:
     return True
 
 
-@jit
-def tell(core: int, address: int, size: int, sequence: int, ts_ns: int) -> bool:
-    """Take a message or a gap as the arbiter gives it. Returns as :func:`run`."""
-    head = head_of(core)
-    row = queue_of(core)[head["queue_count"]]
-    row["address"] = address
-    row["size"] = size
-    row["sequence"] = sequence
-    row["ts_ns"] = ts_ns
-    head["queue_count"] += 1
-    if not drain(core):
-        head["queue_count"] -= 1
-        return False
-    return True
+def _signed(number: int) -> int:
+    """Return the number of 64 bits with a sign that has the bits of one without."""
+    return (number + ORDERED & _MASK) + ORDERED
 
 
 def _zeros(length: int, kind: np.dtype[Any]) -> NDArray[Any]:
@@ -188,6 +177,7 @@ class FeedPath:
         self._frame_at, self._bytes_at = self._frame.ctypes.data, self._bytes.ctypes.data
         self._view = self._bytes.data
         self._run = entry(run, self.address, self._frame_at, 0, 0)
+        self._drain = entry(drain, self.address)
         self._let_pass = entry(let_pass, self.address, 0)
 
     def _place(self, index: int) -> None:
@@ -269,18 +259,31 @@ class FeedPath:
         while not self._let_pass(self.address, now_ns):
             self._grow()
 
+    def queue(self, deliveries: NDArray[np.void]) -> None:
+        """Put messages before the book as the arbiter does, an array of DELIVERY.
+
+        At most QUEUE_MESSAGES_MAX, and they must be taken before others come.
+        """
+        self.core.queue[: len(deliveries)] = deliveries
+        self._head["queue_count"] = len(deliveries)
+
+    def drain(self) -> None:
+        """Take what was queued."""
+        while not self._drain(self.address):
+            self._grow()
+
     def apply(self, sequence: int, data: bytes, now_ns: int) -> None:
         """Take one message past the wire stage, as the arbiter gives it."""
         self._view[: len(data)] = data
-        self._tell(self._bytes_at, len(data), sequence, now_ns)
+        self._tell(self._bytes_at, len(data), _signed(sequence), now_ns)
 
     def lose(self, first: int, count: int, now_ns: int) -> None:
         """Take note of lost messages, as the arbiter tells of them."""
-        self._tell(count, arbiter.GAP, first, now_ns)
+        self._tell(_signed(count), arbiter.GAP, _signed(first), now_ns)
 
-    def _tell(self, address: int, size: int, sequence: int, now_ns: int) -> None:
-        while not tell(self.address, address, size, sequence, now_ns):
-            self._grow()
+    def _tell(self, *delivery: int) -> None:
+        self.queue(np.array([delivery], DELIVERY))
+        self.drain()
 
     def _grow(self) -> None:
         """Double what is nearly full."""

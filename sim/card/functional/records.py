@@ -13,7 +13,7 @@ import numpy as np
 
 from protocol import ring
 from protocol.emit.numpy_dtype import numbers
-from sw.jit import array_at, jit
+from sw.jit import array_at, inlined
 
 NONE = 0
 FEED_LINES = 2
@@ -78,17 +78,17 @@ LOST = _words("first", "end")
 
 SYMBOL = _words(
     *("stock", "is_configured", "is_unlocated", "stale_reason", "trading_state", "last_price"),
-    *("is_waiting", "waiting_skipped", "waiting_sequence", "waiting_ts_ns"),
-    *("told_bid_price", "told_bid_shares", "told_bid_orders"),
-    *("told_ask_price", "told_ask_shares", "told_ask_orders", "told_stale", "told_state"),
-    *("unused_0", "unused_1", "unused_2", "unused_3", "unused_4", "unused_5"),
+    *("told_stale", "told_state", "is_waiting", "waiting_skipped", "waiting_sequence"),
+    *("waiting_ts_ns", "unused_0", "unused_1", "unused_2", "unused_3"),
 )
-"""Three cache lines. ``stock`` has its first character in bits 63:56; what was ``told`` is what the
-newest record of the symbol has."""
+"""Two cache lines. ``stock`` has its first character in bits 63:56; what was ``told`` is what the
+newest record of the symbol has, or will have when there is a slot for it."""
 
-BOOK = _words("first", "room", "count", "best", "unused_0", "unused_1", "unused_2", "unused_3")
+BOOK = _words(
+    "first", "room", "count", "best", "told_price", "told_shares", "told_orders", "unused"
+)
 """A side of a symbol: where its keys stand, for how many there is room, and how many there are.
-``best`` is a level."""
+``best`` is a level. One cache line."""
 
 LEVEL = _words("shares", "orders")
 """``orders`` is the next free level in one that is not used."""
@@ -133,90 +133,90 @@ ARRAYS = len(Core._fields)
 # after these their lengths.
 
 
-@jit
+@inlined
 def _at(core: int, index: int) -> Any:
     return array_at(core, 2 * ARRAYS, np.int64)[index]
 
 
-@jit
+@inlined
 def head_of(core: int) -> Any:
     """Return the head."""
     return array_at(_at(core, 0), 1, HEAD)[0]
 
 
-@jit
+@inlined
 def drops_of(core: int) -> Any:
     """Return the counters by drop reason."""
     return array_at(_at(core, 1), _at(core, ARRAYS + 1), np.int64)
 
 
-@jit
+@inlined
 def queue_of(core: int) -> Any:
     """Return the messages between wire and book."""
     return array_at(_at(core, 2), _at(core, ARRAYS + 2), DELIVERY)
 
 
-@jit
+@inlined
 def held_of(core: int) -> Any:
     """Return the packets that wait."""
     return array_at(_at(core, 3), _at(core, ARRAYS + 3), HELD)
 
 
-@jit
+@inlined
 def slots_of(core: int) -> Any:
     """Return the states of the slots of held packets."""
     return array_at(_at(core, 4), _at(core, ARRAYS + 4), np.int64)
 
 
-@jit
+@inlined
 def held_bytes_of(core: int, slot: int) -> int:
     """Return where a held packet's payload stands."""
     return _at(core, 5) + slot * PAYLOAD_MAX
 
 
-@jit
+@inlined
 def lost_of(core: int) -> Any:
     """Return the lost ranges."""
     return array_at(_at(core, 6), _at(core, ARRAYS + 6), LOST)
 
 
-@jit
+@inlined
 def symbols_of(core: int) -> Any:
     """Return the symbols."""
     return array_at(_at(core, 7), _at(core, ARRAYS + 7), SYMBOL)
 
 
-@jit
+@inlined
 def locates_of(core: int) -> Any:
     """Return index + 1 of the symbol of each locate, 0 where there is none."""
     return array_at(_at(core, 8), _at(core, ARRAYS + 8), np.int64)
 
 
-@jit
+@inlined
 def waiting_of(core: int) -> Any:
     """Return the symbols that wait, from ``waiting_first`` on and round again."""
     return array_at(_at(core, 9), _at(core, ARRAYS + 9), np.int64)
 
 
-@jit
+@inlined
 def books_of(core: int) -> Any:
     """Return the books: bids and asks of each symbol."""
     return array_at(_at(core, 10), _at(core, ARRAYS + 10), BOOK)
 
 
-@jit
+@inlined
 def keys_of(core: int) -> Any:
     """Return the keys of all levels."""
     return array_at(_at(core, 11), _at(core, ARRAYS + 11), np.int64)
 
 
-@jit
+@inlined
 def levels_of(core: int) -> Any:
     """Return the levels."""
     return array_at(_at(core, 12), _at(core, ARRAYS + 12), LEVEL)
 
 
-@jit
+@inlined
 def orders_of(core: int) -> Any:
     """Return the order map."""
     return array_at(_at(core, 13), _at(core, ARRAYS + 13), ORDER)
@@ -225,7 +225,7 @@ def orders_of(core: int) -> Any:
 ORDER_SIZE, ORDERS_INDEX = ORDER.itemsize, Core._fields.index("orders")
 
 
-@jit
+@inlined
 def address_of_order(core: int, index: int) -> int:
     """Return where an entry of the order map stands."""
     return _at(core, ORDERS_INDEX) + index * ORDER_SIZE

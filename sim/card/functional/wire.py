@@ -11,7 +11,7 @@ import numpy as np
 from protocol.ethernet import ETHERNET, VLAN_TAG, EtherType
 from protocol.ip import IPV4, UDP, IpProtocol
 from protocol.reasons import DropReason
-from sw.jit import array_at, jit, read_8, read_16, read_32
+from sw.jit import array_at, inlined, read_8, read_16, read_32
 
 SOUND = -1
 """No reason to drop a frame."""
@@ -42,7 +42,7 @@ _IHL_UNIT = 4
 _VERSION = 4
 
 
-@jit
+@inlined
 def _sum(address: int, size: int) -> int:
     """Return a number that is the sum of 16-bit words modulo 0xFFFF, each with its bytes swapped.
 
@@ -58,13 +58,13 @@ def _sum(address: int, size: int) -> int:
     return total
 
 
-@jit
+@inlined
 def _is_sound(total: int) -> bool:
     """Whether a sum of words that are not all zero is that of data with its right checksum."""
     return total % 0xFFFF == 0
 
 
-@jit
+@inlined
 def datagram(frame: int, size: int, group: int) -> Any:
     """Return address and size of a frame's UDP payload, and SOUND or the reason to drop it.
 

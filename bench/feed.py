@@ -1,0 +1,184 @@
+"""The feed on one core: frames to market records on the functional card, records to the host.
+
+The flow is a generated day of 100 symbols, in packets as full as Ethernet lets them be and in
+packets of one message; where the real file of one symbol is there it is played as well. Rates are
+of the time that the CPU gave the process, the best of several runs: others work on the machine.
+"""
+
+import gc
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from time import perf_counter_ns, sleep, thread_time_ns
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from bench.feed_peers import beside_peers
+from bench.hot import system_calls
+from bench.results import ROOT, Result, publish
+from bench.wire import SLOTS, Frames, Rig
+from protocol.itch50 import STOCK_DIRECTORY
+from sim.card.functional.market import put_bbo
+from sim.card.functional.path import FeedPath
+from sim.venue import flow
+from sim.venue.publisher import PAYLOAD_MAX
+from sw.feed import Feed
+from sw.feed.mirror import give_back, take
+from sw.jit import jit
+from sw.ring import RingReader, RingWriter, ring_size
+
+SEED = 1
+MESSAGES, SYMBOLS = 300_000, 100
+RUNS = 7
+ROUNDS = 200_000
+REAL = "itch50/aapl_20200130_first4000.itch50"
+REAL_RUNS = 25
+
+_CHUNK = 256
+"""Messages that stand before the book at once, as the wire stage would put them there."""
+
+
+def measure() -> list[str]:
+    """Measure feed path, card and host beside the peers; return broken budgets."""
+    names = [f"S{number}" for number in range(SYMBOLS)]
+    messages = list(flow.generate(SEED, names, MESSAGES))
+    stocks = [(name, 0) for name in names]
+    method = (
+        f"{len(messages)} generated messages of {SYMBOLS} symbols (seed {SEED}), one core, "
+        f"best of {RUNS} runs, time of the CPU"
+    )
+    rate = _best(lambda: _book_seconds(messages, names), len(messages))
+    results = [_rate("feed and book alone", rate, method)]
+    for title, payload_max in (("full packets", PAYLOAD_MAX), ("packets of one message", 0)):
+        frames = Frames(messages, payload_max)
+        rate = _best(lambda frames=frames: Rig(stocks).seconds(frames), len(messages))
+        results.append(_rate(f"frame to handled record at the host, {title}", rate, method))
+    results += beside_peers(messages)
+    results += _real()
+    results += _handled()
+    results += system_calls()
+    return publish("feed", results)
+
+
+def _rate(name: str, rate: float, method: str) -> Result:
+    return Result(name, round(rate), "messages/s", "higher", method)
+
+
+def _best(run: Callable[[], float], count: int, runs: int = RUNS) -> float:
+    """Return the best rate of several runs, after one that compiles."""
+    run()
+    gc.collect()
+    return count / min(run() for _ in range(runs))
+
+
+def _book_seconds(messages: Sequence[bytes], names: Sequence[str]) -> float:
+    """Return the CPU's time from messages in order to market records, which nobody reads."""
+    memory = memoryview(bytearray(ring_size(SLOTS)))
+    path, reader = (
+        FeedPath(SYMBOLS, 1 << 20, RingWriter(memory, 0, SLOTS)),
+        RingReader(memory, 0, 2),
+    )
+    for index, name in enumerate(names):
+        path.configure(index, name, 0)
+    buffer = np.frombuffer(b"".join(messages), np.uint8)
+    sizes = np.array([len(message) for message in messages])
+    rows = np.zeros(len(messages), path.core.queue.dtype)
+    rows["size"] = sizes
+    rows["address"] = buffer.ctypes.data + np.cumsum(sizes) - sizes
+    rows["sequence"] = np.arange(1, len(messages) + 1)
+    total = 0
+    for at in range(0, len(rows), _CHUNK):
+        part = rows[at : at + _CHUNK]
+        path.queue(part)
+        start = thread_time_ns()
+        path.drain()
+        total += thread_time_ns() - start
+        reader.release(path.counter("ring_head") - reader.tail)
+    return total / 1e9
+
+
+def _real() -> list[Result]:
+    """Return the rate under real messages, where the file is there."""
+    folder = Path(os.environ.get("TICKWIRE_DATA", ROOT.parent / "shared" / "data"))
+    file = folder / REAL
+    if not file.exists():
+        print(f"no real data: {file} does not exist (set TICKWIRE_DATA)")
+        return []
+    data, messages, at = file.read_bytes(), [], 0
+    while at < len(data):
+        end = at + 2 + int.from_bytes(data[at : at + 2], "big")
+        messages.append(data[at + 2 : end])
+        at = end
+    frames = Frames(messages, PAYLOAD_MAX)
+    locate = next(
+        int.from_bytes(m[1:3], "big") for m in messages if m[0] in (STOCK_DIRECTORY.code, *b"AF")
+    )
+    rate = _best(lambda: Rig([("AAPL", locate)]).seconds(frames), len(messages), REAL_RUNS)
+    method = (
+        f"{len(messages)} real messages of AAPL, one core, best of {REAL_RUNS}, time of the CPU"
+    )
+    return [_rate("frame to handled record at the host, real messages", rate, method)]
+
+
+# From the ring's memory to the mirror.
+
+
+@intrinsic
+def _cycles(context: Any) -> Any:
+    """Return the processor's cycle counter."""
+
+    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        kind = ir.FunctionType(ir.IntType(64), [])
+        return builder.call(
+            builder.module.declare_intrinsic("llvm.readcyclecounter", fnty=kind), []
+        )
+
+    return types.int64(), generate
+
+
+@jit
+def _now() -> int:
+    return _cycles()
+
+
+@jit
+def _rounds(path: int, feed: int, times: Any) -> None:
+    for number in range(len(times)):
+        put_bbo(path, number & 63, number, number)
+        start = _cycles()
+        while take(feed, 1) == 0:
+            pass
+        give_back(feed)
+        times[number] = _cycles() - start
+
+
+def _handled() -> list[Result]:
+    """Return the time from a poll that finds a record to its slot given back."""
+    memory = memoryview(bytearray(ring_size(SLOTS)))
+    path, feed = (
+        FeedPath(64, 1, RingWriter(memory, 0, SLOTS)),
+        Feed(RingReader(memory, 0, SLOTS), 64),
+    )
+    times = np.zeros(ROUNDS, np.int64)
+    _rounds(path.address, feed.address, times)
+    cycles, started = _now(), perf_counter_ns()
+    sleep(0.2)
+    cycles_a_ns = (_now() - cycles) / (perf_counter_ns() - started)
+    _rounds(path.address, feed.address, times)
+    if feed.record_count != 2 * ROUNDS:
+        raise RuntimeError(f"RECORDS_MISSED: records={feed.record_count}, rounds={2 * ROUNDS}")
+    method = f"{ROUNDS} records written by the same core, the processor's cycle counter, wall clock"
+    return [
+        Result(
+            f"ring poll to handled record, p{percentile}",
+            round(float(np.percentile(times, percentile)) / cycles_a_ns, 1),
+            "ns",
+            "lower",
+            method,
+        )
+        for percentile in (50, 99)
+    ]
