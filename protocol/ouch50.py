@@ -552,23 +552,47 @@ def unpack(
     DecodeError
         If the type is unknown, or a length contradicts another or the end of ``data``.
     """
+    message, options = _checked(family, data)
+    values = message.unpack(data)
+    if len(data) > message.size:
+        values |= APPENDAGE_LENGTH.unpack(data, message.size)
+    return message, values, options
+
+
+def unpack_raw(
+    family: Family[Message], data: bytes
+) -> tuple[Message, tuple[Any, ...], list[tuple[int, Value]]]:
+    """Return a message, its fields as :mod:`struct` reads them, in order, and its options.
+
+    Texts are bytes with their padding. A third of the time of :func:`unpack`, with the same errors.
+    """
+    message, options = _checked(family, data)
+    return message, message.struct.unpack_from(data), options
+
+
+def _checked(
+    family: Family[Message], data: bytes
+) -> tuple[Message, list[tuple[int, Value]]]:
+    """Return the message and its options, once every length agrees with the others."""
     if not data:
         raise DecodeError(f"an empty message is not in {family.title}")
     message = family.identify(data[0])
-    values = message.unpack(data)
-    end = message.size
-    if len(data) == end and message.appendage is not Appendage.ALWAYS:
-        return message, values, []
+    end, there = message.size, len(data)
+    if there < end:
+        raise DecodeError(f"{message.title} needs {end} bytes, {there} remain", 0)
+    if there == end and message.appendage is not Appendage.ALWAYS:
+        return message, []
     if message.appendage is Appendage.NEVER:
-        raise DecodeError(f"{message.title} has {message.size} bytes, not {len(data)}", end)
-    values |= APPENDAGE_LENGTH.unpack(data, end)
+        raise DecodeError(f"{message.title} has {end} bytes, not {there}", end)
     start = end + APPENDAGE_LENGTH.size
-    claimed, there = values["appendage_length"], len(data) - start
-    if claimed != there:
+    if there < start:
+        APPENDAGE_LENGTH.unpack(data, end)  # It says what is missing.
+    claimed = int.from_bytes(data[end:start], "big")
+    if claimed != there - start:
         raise DecodeError(
-            f"{message.title}: appendage length is {claimed}, {there} bytes follow", end
+            f"{message.title}: appendage length is {claimed}, {there - start} bytes follow", end
         )
-    return message, values, _unpack_options(data, start)
+    return message, _unpack_options(data, start) if claimed else []
 
 
 def _unpack_options(data: bytes, start: int) -> list[tuple[int, Value]]:

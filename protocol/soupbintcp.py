@@ -1,4 +1,7 @@
-"""SoupBinTCP 3.00 and 4.00: framing and sessions over TCP. The layouts of both are the same."""
+"""SoupBinTCP 3.00, 4.00 and 4.10: framing and sessions over TCP.
+
+The layouts are the same, except that 4.10 adds one field behind the login.
+"""
 
 from protocol.layout import Family, Field, Kind, Layout, alpha, uint
 
@@ -54,6 +57,12 @@ LOGIN_REQUEST = _packet(
     alpha("Password", 9, 10, "Case-insensitive."),
     _left("Requested Session", 19, 10, "Blank: the current session."),
     _digits("Requested Sequence Number", 29, 20, "0: from the most recent message on."),
+)
+HEARTBEAT_TIMEOUT = Layout(
+    "Heartbeat Timeout",
+    "SoupBinTCP 4.10",
+    5,
+    (_digits("Heartbeat Timeout", 0, 5, "Behind a Login Request: silence that ends it, in ms."),),
 )
 CLIENT_HEARTBEAT = _packet("R", "Client Heartbeat")
 LOGOUT_REQUEST = _packet("O", "Logout Request")

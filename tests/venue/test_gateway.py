@@ -178,7 +178,6 @@ def test_own_sequence_numbers_count_bytes_and_wrap(client):
         ),
         # Messages that this venue does not serve.
         ([packed(ouch50.MODIFY_ORDER_REQUEST, user_ref_num=1, side="S", quantity=5)], []),
-        ([packed(ouch50.ACCOUNT_QUERY_REQUEST)], []),
         # Packets that are no messages: heartbeat, logout.
         ([b"\x00\x01R", b"\x00\x01O", enter(1)], [(ACCEPTED, 1, 100)]),
     ],
@@ -202,6 +201,33 @@ def test_mass_cancel_cancels_every_order_or_those_of_a_symbol_and_says_so(client
     assert tell(client, enter(6)) == []
     client.stream(mass_cancel(7, "MSFT"))
     assert client.answers("firm", "symbol") == [("Mass Cancel Response", "FIRM", "MSFT")]
+
+
+def test_disabled_port_takes_cancels_and_no_orders_until_it_is_enabled(client):
+    firm = {"firm": "FIRM"}
+    tell(client, enter(1), enter(2))
+    assert tell(client, packed(ouch50.DISABLE_ORDER_ENTRY_REQUEST, user_ref_num=3, **firm)) == [
+        ("Disable Order Entry Response", 3)
+    ]
+    assert tell(client, enter(4), replace(1, 5), cancel(1)) == [
+        ("Rejected", 4, 0x0C),
+        ("Rejected", 5, 0x0C),
+        (CANCELED, 1, 100, "U"),
+    ]
+    client.stream(packed(ouch50.ENABLE_ORDER_ENTRY_REQUEST, user_ref_num=6, **firm))
+    assert client.answers("user_ref_num", "firm") == [("Enable Order Entry Response", 6, "FIRM")]
+    assert tell(client, enter(7), replace(2, 8)) == [(ACCEPTED, 7, 100), (REPLACED, 2, 8, 100)]
+    again = packed(ouch50.DISABLE_ORDER_ENTRY_REQUEST, user_ref_num=6, **firm)
+    assert tell(client, again, enter(9)) == [(ACCEPTED, 9, 100)]  # Sent again: no effect.
+
+
+def test_account_query_is_answered_with_the_next_order_number(client):
+    query = packed(ouch50.ACCOUNT_QUERY_REQUEST)
+    client.stream(query)
+    assert client.answers("next_user_ref_num") == [("Account Query Response", 1)]
+    tell(client, enter(41))
+    client.stream(query)
+    assert client.answers("next_user_ref_num") == [("Account Query Response", 42)]
 
 
 # Order types.
