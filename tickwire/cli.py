@@ -14,6 +14,7 @@ from tickwire import decode as decode_command
 from tickwire import generate as generate_command
 from tickwire import journal as journal_command
 from tickwire import run as run_command
+from tickwire import venue as venue_command
 from tickwire.capture import InputError
 from tickwire.cards import CardKind
 
@@ -110,6 +111,21 @@ def generate(
     """Write a day of legal, realistic ITCH messages, the same for the same seed."""
     with exit_codes():
         generate_command.run(file, symbol, messages, seed)
+
+
+@app.command()
+def venue(
+    config: Annotated[Path, typer.Argument(help="TOML file; docs/venues.toml shows every table.")],
+    capture: Annotated[
+        Path | None, typer.Option(help="pcapng file of all traffic to write.")
+    ] = None,
+) -> None:
+    """Open simulated venues on sockets until SIGINT or SIGTERM, which end their sessions.
+
+    Exit code 2 and one line on stderr tell what is wrong with configuration or a journal.
+    """
+    with exit_codes():
+        venue_command.run(config, capture)
 
 
 @app.command()

@@ -2,7 +2,7 @@
 
 import tomllib
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta, Struct
@@ -12,6 +12,8 @@ from kernels.risk import LevelLimits, Limits
 from protocol.market import MarketPhase
 from sw.mm import Quoting
 from tickwire.source import InputError
+
+T = TypeVar("T", bound=Struct)
 
 Count = Annotated[int, Meta(ge=1, le=0xFFFF_FFFF)]
 Natural = Annotated[int, Meta(ge=0, le=0xFFFF_FFFF)]
@@ -130,16 +132,21 @@ def load(path: Path) -> RunConfig:
     InputError
         In one line: what is wrong, and where in the file.
     """
+    config = read(path, RunConfig)
+    if len(set(config.feed.symbols)) < len(config.feed.symbols):
+        raise InputError(path, "feed.symbols names a symbol twice")
+    return config
+
+
+def read(path: Path, kind: type[T]) -> T:
+    """Read a TOML file as a structure, every value typed and checked. Raises InputError."""
     try:
         if path.exists() and not path.is_file():
             raise InputError(path, "is not a regular file")
-        config = msgspec.toml.decode(path.read_bytes(), type=RunConfig)
+        return msgspec.toml.decode(path.read_bytes(), type=kind)
     except OSError as error:
         raise InputError(path, error.strerror or str(error)) from None
     except RecursionError:
         raise InputError(path, "is nested too deeply") from None
     except (msgspec.DecodeError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(path, str(error).replace("\n", " ")) from None
-    if len(set(config.feed.symbols)) < len(config.feed.symbols):
-        raise InputError(path, "feed.symbols names a symbol twice")
-    return config

@@ -94,6 +94,18 @@ def imbalance(
     )
 
 
+def trading_action(locate: int, stock: str, state: State, now_ns: int) -> bytes:
+    """Return the message that tells a symbol's trading state. [ITCH 5.0: 1.2.2]"""
+    return itch50.STOCK_TRADING_ACTION.pack(
+        stock_locate=locate,
+        timestamp=now_ns,
+        stock=stock,
+        trading_state=_STATES[state],
+        reserved=" ",
+        reason_code="",
+    )
+
+
 def _side(row: Record) -> bytes:
     return b"B" if row.side == Side.BUY else b"S"
 
@@ -137,14 +149,8 @@ def _crossed(row: Record, head: Head, stock: bytes) -> bytes:
 
 
 def _state(row: Record, head: Head, stock: bytes) -> bytes:
-    return itch50.STOCK_TRADING_ACTION.pack(
-        stock_locate=row.locate,
-        timestamp=int.from_bytes(head[2], "big"),
-        stock=stock.decode().rstrip(),
-        trading_state=_STATES[State(row.reason)],
-        reserved=" ",
-        reason_code="",
-    )
+    now_ns = int.from_bytes(head[2], "big")
+    return trading_action(row.locate, stock.decode().rstrip(), State(row.reason), now_ns)
 
 
 _MADE_BY: dict[int, Callable[[Record, Head, bytes], bytes]] = {

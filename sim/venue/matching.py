@@ -343,6 +343,10 @@ class MatchingEngine:
         slot = self._memory.slot_of(order_id)
         return None if slot == NONE else self._memory.order_at(slot)
 
+    def state(self, locate: int) -> State:
+        """Return a symbol's trading state."""
+        return State(int(self._memory.core.symbols[locate]["state"]))
+
     def book_side(self, locate: int, side: Side) -> "BookSide":
         """Return a view of one side of a symbol's book."""
         return BookSide(self._memory, locate, BUYS if side is Side.BUY else SELLS)
