@@ -570,9 +570,7 @@ def unpack_raw(
     return message, message.struct.unpack_from(data), options
 
 
-def _checked(
-    family: Family[Message], data: bytes
-) -> tuple[Message, list[tuple[int, Value]]]:
+def _checked(family: Family[Message], data: bytes) -> tuple[Message, list[tuple[int, Value]]]:
     """Return the message and its options, once every length agrees with the others."""
     if not data:
         raise DecodeError(f"an empty message is not in {family.title}")

@@ -75,13 +75,11 @@ async def _serve(path: Path, settings: VenuesConfig, capture_path: Path | None) 
 async def _wait(event: asyncio.Event, seconds: float) -> None:
     try:
         await asyncio.wait_for(event.wait(), seconds)
-    except asyncio.TimeoutError:
+    except TimeoutError:
         return
 
 
-async def _open(
-    path: Path, config: VenueConfig, seed: int, capture: Capture | None
-) -> VenueServer:
+async def _open(path: Path, config: VenueConfig, seed: int, capture: Capture | None) -> VenueServer:
     try:
         file = None if config.journal is None else path.parent / config.journal
         venue = VenueServer(config, Journal(file), seed, capture=capture)
@@ -130,9 +128,7 @@ def _failure_handler(failures: list[BaseException], stop: asyncio.Event) -> Call
             log.warning("%s: %s", context["message"], error)
             return
         is_expected = error is None or isinstance(error, JournalError)
-        log.critical(
-            "%s: %s", context["message"], error, exc_info=None if is_expected else error
-        )
+        log.critical("%s: %s", context["message"], error, exc_info=None if is_expected else error)
         failures.append(error or RuntimeError(context["message"]))
         stop.set()
 

@@ -109,8 +109,8 @@ class Client:
         self.account = Account()
         self.fresh: list[bytes] = []
         """Packets that are not yet journaled and sent."""
-        throttle = config.throttle
-        self.throttle = throttle and Throttle(throttle.orders_per_second, throttle.burst)
+        rate = config.throttle
+        self.throttle = None if rate is None else Throttle(rate.orders_per_second, rate.burst)
         self.refused_count = 0
         self._exchange = exchange
         participant = index + 1
@@ -339,9 +339,7 @@ class Exchange:
 
     def _system_event(self, code: str) -> None:
         self.settle()
-        event = itch50.SYSTEM_EVENT.pack(
-            stock_locate=0, timestamp=self.now_ns, event_code=code
-        )
+        event = itch50.SYSTEM_EVENT.pack(stock_locate=0, timestamp=self.now_ns, event_code=code)
         self.feed.messages.append(event)
         self._system_events.append(code)
 

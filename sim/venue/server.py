@@ -139,10 +139,10 @@ class _Requests(asyncio.DatagramProtocol):
         venue.rerequest_count += 1
         if venue.capture is not None:
             here = self._transport.get_extra_info("sockname")
-            ends = address_of(addr[0], addr[1]), address_of(here[0], here[1])
-            venue.capture.datagram(*ends, data, venue.clock.wall_ns())
+            client, server = address_of(addr[0], addr[1]), address_of(here[0], here[1])
+            venue.capture.datagram(client, server, data, venue.clock.wall_ns())
             if answer is not None:
-                venue.capture.datagram(*reversed(ends), answer, venue.clock.wall_ns())
+                venue.capture.datagram(server, client, answer, venue.clock.wall_ns())
         if answer is None:
             venue.rerequest_refused_count += 1
             log.warning("%s: %s:%d: re-request is not served: %s", venue.name, *addr[:2], data[:32])
@@ -333,9 +333,7 @@ class VenueServer:
 
     # Clients.
 
-    def authorize(
-        self, login: Login, service: _Service
-    ) -> tuple[Client | None, Stream] | Refusal:
+    def authorize(self, login: Login, service: _Service) -> tuple[Client | None, Stream] | Refusal:
         """Return who logs in and to which stream, or why that is rejected."""
         exchange = self.exchange
         for client in exchange.clients:

@@ -36,7 +36,7 @@ class Base(Struct, frozen=True, forbid_unknown_fields=True):
     """What all tables have in common: an unknown key is an error."""
 
 
-class UserConfig(Base):
+class UserConfig(Base, frozen=True):
     """A client: its login, and what the venue does for it.
 
     ``password`` is compared without regard to case, as SoupBinTCP has it.
@@ -52,7 +52,7 @@ class UserConfig(Base):
         return SelfMatch[self.self_match.upper()]
 
 
-class LineConfig(Base):
+class LineConfig(Base, frozen=True):
     """One line of the feed, see :class:`sim.venue.moldudp.Line`.
 
     ``group`` is a multicast group, or one host's address.
@@ -70,7 +70,7 @@ class LineConfig(Base):
         _check_address("group", self.group)
 
 
-class LatencyConfig(Base):
+class LatencyConfig(Base, frozen=True):
     """How long something takes: a distribution.
 
     ``fixed`` is always ``median_ns``; ``uniform`` is evenly up to ``spread_ns`` more or less;
@@ -88,14 +88,14 @@ class LatencyConfig(Base):
             raise ValueError("median_ns must be 1 or more of a lognormal shape, not 0")
 
 
-class LatenciesConfig(Base):
+class LatenciesConfig(Base, frozen=True):
     """Client to matching engine, and matching engine to client."""
 
     order: LatencyConfig = LatencyConfig()
     answer: LatencyConfig = LatencyConfig()
 
 
-class HoursConfig(Base):
+class HoursConfig(Base, frozen=True):
     """When the market is open. Before, orders wait for the opening cross, or are rejected."""
 
     open: TimeOfDay
@@ -115,14 +115,14 @@ class HoursConfig(Base):
         return _of_day_ns(self.close)
 
 
-class ThrottleConfig(Base):
+class ThrottleConfig(Base, frozen=True):
     """Orders and replaces that a client may send: so many at once, and so many a second."""
 
     orders_per_second: Count
     burst: Count = 1
 
 
-class FeesConfig(Base):
+class FeesConfig(Base, frozen=True):
     """Of a share, in 1e-6 USD: what a taker pays, a maker is paid, and either pays in a cross."""
 
     taker_fee: MicroUsd = 0
@@ -135,7 +135,7 @@ Action = Literal[
 ]
 
 
-class StepConfig(Base):
+class StepConfig(Base, frozen=True):
     """One thing that goes wrong: when, what, and for how long.
 
     It begins ``at_s`` seconds after the start, or when so many messages have come in, and ends
@@ -169,7 +169,7 @@ class StepConfig(Base):
             raise ValueError(f"user must not be given for {self.action}")
 
 
-class VenueConfig(Base):
+class VenueConfig(Base, frozen=True):
     """One venue.
 
     ``price_increments`` are pairs: from this price on, prices are multiples of that. ``journal`` is
@@ -212,7 +212,7 @@ class VenueConfig(Base):
                 raise ValueError(f"script names user {step.user}, who is not among users")
 
 
-class VenuesConfig(Base):
+class VenuesConfig(Base, frozen=True):
     """All venues of one process, and the seed of everything that is random."""
 
     venues: Annotated[tuple[VenueConfig, ...], Meta(min_length=1, max_length=256)]

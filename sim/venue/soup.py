@@ -67,9 +67,7 @@ class Splitter:
         while size - at >= 2:
             length = data[at] << 8 | data[at + 1]
             if not 0 < length <= PACKET_LENGTH_MAX:
-                raise SoupError(
-                    f"packet length must be 1 to {PACKET_LENGTH_MAX}, not {length}"
-                )
+                raise SoupError(f"packet length must be 1 to {PACKET_LENGTH_MAX}, not {length}")
             if size - at < 2 + length:
                 break
             packets.append(data[at + 2 : at + 2 + length])
