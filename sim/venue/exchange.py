@@ -426,8 +426,6 @@ class Exchange:
     def _open_journal(self) -> list[Entry]:
         """Return what is to be replayed. A session that has ended is set aside."""
         entries = self.journal.read()
-        if entries and entries[0].kind != "H":
-            raise JournalError(f"{self.journal.path}: does not begin with a header")
         if any(entry.kind == "C" and entry.body == b"end" for entry in entries):
             ended = msgspec.json.decode(entries[0].body)["session"]
             self.journal.set_aside(ended)

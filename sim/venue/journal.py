@@ -128,6 +128,8 @@ class Journal:
                 break
             entries.append(entry)
             at += _HEAD.size + length
+        if data and not (entries and entries[0].kind == "H"):
+            raise JournalError(f"{self.path}: does not begin with a journal's header")
         self.cut_bytes = len(data) - at
         if self.cut_bytes:
             os.ftruncate(self._file, at)
