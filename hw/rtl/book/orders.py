@@ -17,6 +17,7 @@ from hw.rtl.book.requests import (
     result,
     scan_request,
 )
+from hw.rtl.book.table import Table
 from protocol.reasons import StaleReason
 
 WAYS = hashing.HASH_COUNT
@@ -220,7 +221,9 @@ class OrderMap(wiring.Component):
 
         # What to do in a cycle without a request: go on with a scan, or move an order out of the
         # stash. A scan leaves all turns but one of eight to moves while the stash fills up.
-        move_valid, move_reference = self._move_candidate(m, stash_valid, stash_references)
+        move_valid, move_reference = self._move_candidate(
+            m, stash_valid, stash_write, last.stashed.reference
+        )
         idle_look = Signal()
         idle_move = Signal()
         idle_reference = held(hashing.REFERENCE_BITS, "idle_reference")
@@ -266,26 +269,16 @@ class OrderMap(wiring.Component):
             s1.resumed.eq(fetch_resumed),
             s1.epoch.eq(epoch),
         ]
-        # What is read of a bucket while it is written is not looked at: without this attribute,
-        # which the tools take only where the register stands outside of the memory, they would
-        # add a bypass behind it.
-        s1_entries = held(data.ArrayLayout(self._entry, WAYS), "s1_entries")
+        s1_entries = Signal(data.ArrayLayout(self._entry, WAYS))
         for way in range(WAYS):
-            m.submodules[f"table_{way}"] = memory = Memory(
-                shape=self._entry,
-                depth=self.order_count // WAYS,
-                init=[],
-                attrs={"no_rw_check": True},
-            )
-            write = memory.write_port()
-            read = memory.read_port(domain="comb")
+            m.submodules[f"table_{way}"] = table = Table(self._entry.size, self.order_count // WAYS)
             m.d.comb += [
-                read.addr.eq(read_addresses.word_select(way, self.hash_bits)),
-                write.en.eq(write_ways[way]),
-                write.addr.eq(last.addresses[way]),
-                write.data.eq(last.written),
+                table.read_address.eq(read_addresses.word_select(way, self.hash_bits)),
+                table.write_en.eq(write_ways[way]),
+                table.write_address.eq(last.addresses[way]),
+                table.write_data.eq(last.written),
+                s1_entries[way].eq(table.read_data),
             ]
-            m.d.sync += s1_entries[way].eq(read.data)
 
         # Stage 1: the stash is searched. The reference and the buckets are compared with those of
         # decisions that memory did not show: one four or five cycles ahead, kept as ``f1``, and one
@@ -371,6 +364,7 @@ class OrderMap(wiring.Component):
         s3_same_buckets = held(WAYS, "s3_same_buckets")
         s3_follows = held(1, "s3_follows")
         s3_insert = held(1, "s3_insert")
+        s3_reduce = held(1, "s3_reduce")
         s3_movable = held(1, "s3_movable")
         s3_invalid = held(1, "s3_invalid")
         s3_next = held(self._position, "s3_next")
@@ -409,6 +403,7 @@ class OrderMap(wiring.Component):
             s3_valid.eq(s2_valid),
             s3.eq(s2),
             s3_insert.eq(s2_insert),
+            s3_reduce.eq(s2.is_request & (s2.request.kind == RequestKind.REDUCE)),
             s3_invalid.eq(s2_invalid),
             s3_next.eq(self._after(m, s2.position)),
             s3_hits.eq(s2_hits),
@@ -471,6 +466,8 @@ class OrderMap(wiring.Component):
         s4_is_insert = held(1, "s4_is_insert")
         s4_insert = held(1, "s4_insert")
         s4_take = held(1, "s4_take")
+        s4_reduce = held(1, "s4_reduce")
+        s4_leaves = held(1, "s4_leaves")
         s4_movable = held(1, "s4_movable")
         s4_moves_scanned = held(1, "s4_moves_scanned")
         s4_blocked = held(1, "s4_blocked")
@@ -523,6 +520,11 @@ class OrderMap(wiring.Component):
         def is_same_symbol(order):
             return order.symbol_index == s3.request.symbol_index
 
+        # Whether shares are left is asked of every order that may be the one, beside the choice
+        # among them: the decision hangs on the answer, and has no time for a comparison.
+        def leaves(order):
+            return s3.request.shares < order.shares
+
         m.d.sync += [
             s4_valid.eq(s3_valid),
             s4.eq(s3),
@@ -538,6 +540,23 @@ class OrderMap(wiring.Component):
                         s3_is_other,
                         s3_other_hit & is_same_symbol(s3_other),
                         (s3_hits & s3_same_symbols).any(),
+                    ),
+                )
+            ),
+            s4_reduce.eq(s3_reduce),
+            s4_leaves.eq(
+                s3_reduce
+                & Mux(
+                    s3_newer,
+                    Mux(
+                        s3_same_occupant,
+                        leaves(last.stashed.order),
+                        leaves(last.written.order),
+                    ),
+                    Mux(
+                        s3_is_other,
+                        leaves(s3_other),
+                        (s3_hits & Cat(leaves(order) for order in s3_orders)).any(),
                     ),
                 )
             ),
@@ -587,8 +606,6 @@ class OrderMap(wiring.Component):
 
         # Stage 4: the decision. It takes stash slots now, the rest is written a cycle later.
         out = self.o.payload
-        reducing = Signal()
-        enough = Signal()
         purge = Signal()
         move = Signal()
         gone = Signal()
@@ -599,16 +616,13 @@ class OrderMap(wiring.Component):
         stashed = Signal(self._entry)
         has_way = s4_has_way
         new_ways = Mux(s4.is_move & ~has_way, s4_victim, s4_free)
-        is_reduce = s4.request.kind == RequestKind.REDUCE
         insert, take = s4_insert, s4_take
         m.d.comb += [
-            reducing.eq(s4.is_request & is_reduce),
-            enough.eq(s4.request.shares >= s4_order.shares),
             full.eq(insert & ~has_way & s4_full),
             purge.eq(s4_look & scan.purge & s4_found),
             move.eq(s4_movable & (has_way | ~s4_occupant_fixed)),
-            gone.eq(~is_reduce | enough),
-            written.valid.eq(s4_is_insert | s4.is_move | (reducing & ~enough)),
+            gone.eq((take & ~s4_leaves) | purge),
+            written.valid.eq(s4_is_insert | s4.is_move | s4_leaves),
             written.reference.eq(s4.request.reference),
             written.order.eq(s4_order),
             written.order.symbol_index.eq(
@@ -617,7 +631,7 @@ class OrderMap(wiring.Component):
             stashed.eq(Mux(s4_movable, s4_occupant.as_value(), written.as_value())),
             stashed.valid.eq(Mux(s4_movable, ~has_way, written.valid)),
         ]
-        with m.If(reducing):
+        with m.If(s4_reduce):
             # Of no meaning where it would be negative: the order is removed then.
             m.d.comb += written.order.shares.eq((s4_order.shares - s4.request.shares)[:32])
         with m.If(insert | move):
@@ -645,9 +659,9 @@ class OrderMap(wiring.Component):
             out.order_symbol_index.eq(s4_order.symbol_index),
             out.is_buy.eq(s4_order.is_buy),
             out.price.eq(s4_order.price),
-            out.shares.eq(Mux(reducing & ~enough, s4.request.shares, s4_order.shares)),
+            out.shares.eq(Mux(s4_leaves, s4.request.shares, s4_order.shares)),
             out.applied.eq(take | (insert & ~full) | ~s4.is_request),
-            out.gone.eq((take & gone) | purge),
+            out.gone.eq(gone),
             out.scanned.eq(
                 s4_same_symbol
                 & (s4_order.is_buy == scan.is_buy)
@@ -674,7 +688,7 @@ class OrderMap(wiring.Component):
             m.d.comb += out.reason.eq(StaleReason.UNKNOWN_REFERENCE)
         with m.Elif(~take):
             m.d.comb += out.reason.eq(StaleReason.LOCATE_MISMATCH)
-        with m.Elif(is_reduce & (s4.request.shares > s4_order.shares)):
+        with m.Elif(s4_reduce & (s4.request.shares > s4_order.shares)):
             m.d.comb += out.reason.eq(StaleReason.OVERFILL)
 
         m.d.sync += [
@@ -694,7 +708,7 @@ class OrderMap(wiring.Component):
                 last.is_move.eq(s4.is_move),
                 last.is_swap.eq(move & ~has_way),
                 last.is_more.eq(insert & ~has_way & ~s4_full),
-                last.is_less.eq(s4_slot_hits.any() & ((take & gone) | purge | (move & has_way))),
+                last.is_less.eq(s4_slot_hits.any() & (gone | (move & has_way))),
             ]
             with m.If(s4.is_request):
                 m.d.sync += [chain_open.eq(take), chain_is_buy.eq(s4_order.is_buy)]
@@ -757,17 +771,30 @@ class OrderMap(wiring.Component):
         ]
         return following
 
-    def _move_candidate(self, m, stash_valid, stash_references):
+    def _move_candidate(self, m, stash_valid, stash_write, reference_written):
         """Choose the reference of a stashed order, of another slot each cycle.
 
         It may be out of date: a move looks for its order again and does nothing without it.
         """
-        turn = Signal(self.stash_count, init=1)
+        slot = Signal(range(self.stash_count))
         valid = Signal()
         reference = Signal(hashing.REFERENCE_BITS, reset_less=True)
-        m.d.sync += [turn.eq(turn.rotate_left(1)), valid.eq(stash_valid.any())]
-        with m.If((turn & stash_valid).any()):
-            m.d.sync += reference.eq(_select(turn, stash_references))
+        # A second copy of the references, as they are compared all at once where they stand: read
+        # of one slot they would take more wires than the comparisons.
+        m.submodules.stash_candidates = candidates = Memory(
+            shape=hashing.REFERENCE_BITS, depth=self.stash_count, init=[]
+        )
+        write = candidates.write_port()
+        read = candidates.read_port(domain="comb")
+        m.d.comb += [
+            write.addr.eq(_encode(stash_write)),
+            write.data.eq(reference_written),
+            write.en.eq(stash_write.any()),
+            read.addr.eq(slot),
+        ]
+        m.d.sync += [slot.eq(slot + 1), valid.eq(stash_valid.any())]
+        with m.If(stash_valid.bit_select(slot, 1)):
+            m.d.sync += reference.eq(read.data)
         return valid, reference
 
     def _random(self, m):
