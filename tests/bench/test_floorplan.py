@@ -1,10 +1,17 @@
-"""Sites of the order map's block RAMs: each its own, and the tables side by side."""
+"""Sites of the order map's block RAMs: each its own, each table in its quarter."""
+
+import re
 
 import pytest
 
 from bench.floorplan import block_ram_sites
 
 CELLS = [f"component.table_{t}.column_{4 * c}$2{c}.0.0" for c in range(34) for t in range(4)]
+
+
+def _place(site):
+    x, y = re.fullmatch(r"X(\d+)/Y(\d+)/EBR[0-3]", site).groups()
+    return int(x), int(y)
 
 
 def test_only_columns_of_tables_are_put_somewhere():
@@ -17,30 +24,30 @@ def test_no_site_is_taken_twice():
     assert len(sites) == len(set(sites.values())) == 136
 
 
-def test_a_column_of_all_tables_stands_side_by_side():
+@pytest.mark.parametrize(
+    ("table", "is_right", "rows"), [(0, 0, {22, 46}), (1, 1, {22, 46}), (2, 0, {70, 82})]
+)
+def test_each_table_has_its_quarter(table, is_right, rows):
     sites = block_ram_sites(CELLS)
-    assert [sites[name] for name in CELLS[:4]] == [
-        "X13/Y46/EBR0",
-        "X15/Y46/EBR1",
-        "X17/Y46/EBR2",
-        "X19/Y46/EBR3",
-    ]
+    places = [_place(sites[name]) for name in CELLS if f"table_{table}" in name]
+    assert len(places) == 34
+    assert {x > 61 for x, _ in places} == {bool(is_right)}
+    assert {y for _, y in places} == rows
 
 
-def test_references_and_orders_stand_on_two_sides_of_the_middle():
+def test_orders_stand_nearer_to_the_middle_than_references():
     sites = block_ram_sites(CELLS)
-    rows = [int(sites[name].split("/Y")[1].split("/")[0]) for name in CELLS]
-    assert set(rows[: 17 * 4]) == {22, 46}
-    assert set(rows[17 * 4 :]) == {70, 82}
+    far = [abs(x - 61) + abs(y - 58) for x, y in (_place(sites[name]) for name in CELLS[::4])]
+    assert max(far[17:]) <= min(far[:17])
 
 
 @pytest.mark.parametrize(
     ("cells", "text"),
     [
-        (["table_4.column_0"], "more tables than stand side by side: cell=table_4.column_0"),
+        (["table_4.column_0"], "the part has no quarter for a table: table=4"),
         (
             [f"table_0.column_{c}" for c in range(53)],
-            "more columns than the part has room for: columns=53",
+            "more columns than a quarter of the part has room for: columns=53",
         ),
     ],
 )

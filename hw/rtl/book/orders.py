@@ -351,7 +351,11 @@ class OrderMap(wiring.Component):
         s3_free = held(WAYS, "s3_free")
         s3_orders = held(data.ArrayLayout(self._order, WAYS), "s3_orders")
         s3_same_symbols = held(WAYS, "s3_same_symbols")
-        s3_other = held(self._order, "s3_other")
+        s3_in_slot = held(1, "s3_in_slot")
+        s3_in_slot_value = held(1, "s3_in_slot_value")
+        s3_slot_order = held(self._order, "s3_slot_order")
+        s3_decided = held(self._order, "s3_decided")
+        s3_other = Signal(self._order)
         s3_other_hit = held(1, "s3_other_hit")
         s3_other_ways = held(WAYS, "s3_other_ways")
         s3_other_slots = held(self.stash_count, "s3_other_slots")
@@ -361,6 +365,8 @@ class OrderMap(wiring.Component):
         s3_f1_slots = held(1, "s3_f1_slots")
         s3_same_reference = held(1, "s3_same_reference")
         s3_same_occupant = held(1, "s3_same_occupant")
+        s3_same_reference_value = held(1, "s3_same_reference_value")
+        s3_same_occupant_value = held(1, "s3_same_occupant_value")
         s3_same_buckets = held(WAYS, "s3_same_buckets")
         s3_follows = held(1, "s3_follows")
         s3_insert = held(1, "s3_insert")
@@ -399,6 +405,11 @@ class OrderMap(wiring.Component):
             s2_first.eq(_lowest(s2_matching)),
             s2_hits.eq(Mux(s2.is_look, s2_first, s2_found)),
         ]
+        same_occupant = ~s2.is_look & Mux(
+            s4_valid,
+            s4_moves_out & (s4_occupant.reference == s2.request.reference),
+            s2_same_occupant,
+        )
         m.d.sync += [
             s3_valid.eq(s2_valid),
             s3.eq(s2),
@@ -428,27 +439,29 @@ class OrderMap(wiring.Component):
             s3_f1_buckets.eq(s2_f1_buckets),
             s3_f1_slots.eq(s2_f1_slots),
             s3_same_reference.eq(s2_same_reference.any()),
-            s3_same_occupant.eq(
-                ~s2.is_look
-                & Mux(
-                    s4_valid,
-                    s4_moves_out & (s4_occupant.reference == s2.request.reference),
-                    s2_same_occupant,
-                )
-            ),
+            s3_same_occupant.eq(same_occupant),
+            s3_same_reference_value.eq(s2_same_reference.any() & ~s2_insert),
+            s3_same_occupant_value.eq(same_occupant & ~s2_insert),
             s3_same_buckets.eq(s2_same_buckets & s2_follows.replicate(WAYS)),
             s3_follows.eq(s2_follows),
         ]
-        with m.If(s2_f1_swapped):
-            m.d.sync += s3_other.eq(s2_f1.stashed.order)
-        with m.Elif(s2_f1_named):
-            m.d.sync += s3_other.eq(s2_f1.written.order)
-        with m.Else():
-            m.d.sync += s3_other.eq(stash_order.data)
+        # The stash's order comes late, so that it is chosen a stage later than the others.
+        m.d.sync += [
+            s3_slot_order.eq(stash_order.data),
+            s3_in_slot.eq(~s2_f1_hit),
+            s3_in_slot_value.eq(~s2_f1_hit & ~s2_insert),
+            s3_decided.eq(
+                Mux(
+                    s2_f1_swapped,
+                    s2_f1.stashed.order.as_value(),
+                    s2_f1.written.order.as_value(),
+                )
+            ),
+        ]
         with m.If(s2_insert):
             m.d.sync += [
-                s3_other.price.eq(s2.request.price),
-                s3_other.shares.eq(s2.request.shares),
+                s3_decided.price.eq(s2.request.price),
+                s3_decided.shares.eq(s2.request.shares),
             ]
 
         # Stage 3: the order is selected, and places for another.
@@ -498,10 +511,15 @@ class OrderMap(wiring.Component):
                 )
             ),
         ]
+        newer_value = (s3_same_reference_value & last.is_named) | (
+            s3_same_occupant_value & last.is_swap
+        )
         for name, _ in self._order:
             is_found = name == "symbol_index"
+            in_slot = s3_in_slot if is_found else s3_in_slot_value
             is_other = s3_is_other if is_found else s3_is_other_value
-            newer = s3_newer if is_found else s3_newer & ~s3_insert
+            newer = s3_newer if is_found else newer_value
+            m.d.comb += s3_other[name].eq(Mux(in_slot, s3_slot_order[name], s3_decided[name]))
             older = Mux(
                 is_other, s3_other[name], _select(s3_hits, [order[name] for order in s3_orders])
             )
