@@ -18,6 +18,7 @@ from enum import IntEnum, IntFlag
 from pathlib import Path
 
 from protocol import (
+    aperture,
     ethernet,
     glimpse,
     ip,
@@ -177,6 +178,9 @@ SECTIONS: Mapping[str, Callable[[], str]] = {
     "ring names": lambda: codes(register_map.RingName),
     "latency stages": lambda: codes(register_map.LatencyStage),
     "queue names": lambda: codes(register_map.QueueName),
+    "aperture lines": lambda: layouts(aperture.LINES),
+    "aperture operations": lambda: codes(aperture.Operation),
+    "aperture statuses": lambda: codes(aperture.Status),
 }
 """What a document may ask for."""
 

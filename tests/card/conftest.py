@@ -1,6 +1,7 @@
 """A card with a host's ends of its rings, a venue's end of its connection, and a feed."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from sim.card.port import Port
 from sim.card.verilated import VerilatedCard
 from sw.card import Card, HostMemory
 from sw.ring import RingReader, RingWriter, ring_size
+from tests.card.served import ServedCard
 
 HOST = Address(bytes.fromhex("020000000002"), 0x0A00_0002, 40_000)
 VENUE = Address(bytes.fromhex("020000000001"), 0x0A00_0001, 26_400)
@@ -26,11 +28,14 @@ HOST_SEQUENCE, VENUE_SEQUENCE = 0xFFFF_FFF0, 0xFFFF_FFC0  # Both wrap within a m
 Values = dict[str, Any]
 
 
-def functional(memory: memoryview, transmit: Callable[[bytes], None]) -> FunctionalCard:
+Transmit = Callable[[bytes], None]
+
+
+def functional(memory: memoryview, transmit: Transmit) -> FunctionalCard:
     return FunctionalCard(memory, symbol_count=4, order_count=64, transmit=transmit)
 
 
-def verilated(memory: memoryview, transmit: Callable[[bytes], None]) -> VerilatedCard:
+def verilated(memory: memoryview, transmit: Transmit) -> VerilatedCard:
     params = CardParams(symbol_count=4, order_count=64, open_order_count=64)
     return VerilatedCard(memory, params, transmit, time_stands=True)
 
@@ -41,12 +46,10 @@ CARDS = {"functional": functional, "verilated": verilated}
 class Bench:
     """One card and everything around it, on one clock that the test moves."""
 
-    def __init__(
-        self, make: Callable[[memoryview, Callable[[bytes], None]], Any], memory: memoryview
-    ):
-        self.memory = memory
+    def __init__(self, make: Callable[[Transmit], Any]):
         self.sent: list[bytes] = []
-        self.card = make(self.memory, self.sent.append)
+        self.card = make(self.sent.append)
+        self.memory: memoryview = self.card.memory
         self.now_ns = 0
         self._next_feed = 1
         self._next_id = 1
@@ -329,16 +332,21 @@ class Bench:
         self.card.advance(self.now_ns)
 
     def close(self) -> None:
-        self.card.close()
         for item in self._rings:
             item.close()
+        self.card.close()
 
 
-@pytest.fixture(params=CARDS)
+@pytest.fixture(params=[*CARDS, "served"])
 def bench(request: pytest.FixtureRequest) -> Iterator[Bench]:
-    """One card of each kind, not yet started."""
+    """One card of each kind, not yet started: two in this process, one in another."""
+    if request.param == "served":
+        made = Bench(lambda transmit: ServedCard(transmit, symbol_count=4, order_count=64))
+        yield made
+        made.close()
+        return
     with HostMemory(1 << 16) as memory:  # Given back only if the card lets go of it.
-        made = Bench(CARDS[request.param], memory)
+        made = Bench(partial(CARDS[request.param], memory))
         card: Card = made.card
         assert card.memory is memory
         yield made

@@ -16,6 +16,7 @@ from sim.card.functional.records import FEED_LINES, FRAME
 from sim.card.port import Port
 from sw.card import read
 from sw.ring import RingReader, RingWriter
+from sw.risk import Risk
 
 _FEED_COUNTERS = (
     ("frames_a", registers.FRAMES_RECEIVED, 0),
@@ -75,6 +76,7 @@ class FunctionalCard:
         self._values: dict[int, int] = {}
         self._now_ns = 0
         self._running = False
+        Risk(1)  # Loads its compiled rules, so that no card stands still for that when it starts.
         self.reset()
 
     # The host's side.

@@ -264,7 +264,10 @@ class Card {
             const uint32_t* beat = top.o_write_beat_payload;
             uint64_t address = load(beat, 0), word = load(beat, 2);
             uint32_t enable = beat[4] & 0xFF;
-            if (address + 8 <= memory_size) {
+            if (address + 8 <= memory_size && enable == 0xFF) {
+                // In one store: another process may be reading it.
+                std::memcpy(memory + address, &word, 8);
+            } else if (address + 8 <= memory_size) {
                 for (int lane = 0; lane < 8; ++lane)
                     if (enable >> lane & 1) memory[address + lane] = word >> 8 * lane & 0xFF;
             } else {

@@ -1,0 +1,232 @@
+"""A served card and its host: who notices what, and when. Time is the test's."""
+
+import re
+import threading
+import time
+
+import pytest
+
+from protocol import aperture, registers
+from sim.card.functional import FunctionalCard
+from sim.card.served import LOOK_INTERVAL_NS, CardServer
+from sw.aperture import attach, create
+from sw.attach import LOOK_MAX_NS, SILENCE_MAX_NS, AttachedCard
+from sw.errors import AttachError, CardLostError
+
+MS = 1_000_000
+
+
+class Served:
+    """A card that another thread serves while :meth:`running`; its clock is the test's."""
+
+    def __init__(self):
+        self.place, _ = create("c", 4096, "functional")
+        self.card = FunctionalCard(self.place.memory, symbol_count=4, order_count=64)
+        self.told = []
+        self.now_ns = 0
+        self.server = CardServer(
+            self.place,
+            self.card,
+            lambda pid: self.told.append("attached"),
+            lambda pid, detached: self.told.append("detached" if detached else "died"),
+            lambda: self.now_ns,
+        )
+        self._stop = threading.Event()
+
+    def __enter__(self):
+        """Serve until the end of the block."""
+        self._stop.clear()
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+        return self
+
+    def _serve(self):
+        while not self._stop.is_set():
+            self.server.poll()
+            time.sleep(0.0002)
+
+    def __exit__(self, *_):
+        self._stop.set()
+        self._thread.join()
+
+
+@pytest.fixture
+def served(tmp_path, monkeypatch):
+    monkeypatch.setattr("sw.aperture.FOLDER", tmp_path)
+    made = Served()
+    yield made
+    made.card.close()
+    made.place.close()
+
+
+def die(host):
+    """Let go of a host's aperture as the system does when the host is killed."""
+    host.memory.release()
+    host._aperture.close()
+
+
+def test_host_reads_and_writes_registers(served):
+    with served:
+        host = AttachedCard("c")
+        assert host.read(registers.IDENTITY_REGISTER.address()) == registers.IDENTITY
+        host.write(registers.FEED_SEQUENCE.address(), (1 << 64) + 12)
+        assert host.read(registers.FEED_SEQUENCE.address()) == 12
+        host.close()
+
+
+def test_host_that_detaches_leaves_a_stopped_card_for_the_next(served):
+    with served:
+        host = AttachedCard("c")
+        host.write(registers.KILL.address(), 0)
+        host.write(registers.FEED_SEQUENCE.address(), 77)
+        host.memory[5] = 9
+        host.close()
+        assert served.card.read(registers.KILL.address()) == 1
+        host = AttachedCard("c")
+        assert host.read(registers.FEED_SEQUENCE.address()) == 1
+        assert host.memory[5] == 0
+        host.close()
+    assert served.told == ["attached", "detached"] * 2
+
+
+def test_host_that_dies_is_noticed_at_the_next_look_and_the_card_is_killed(served):
+    with served:
+        host = AttachedCard("c")
+        host.write(registers.KILL.address(), 0)
+    served.now_ns = 1_000 * MS
+    served.server.poll()  # A look while it lives.
+    die(host)
+    served.now_ns += LOOK_INTERVAL_NS - 1
+    served.server.poll()
+    assert served.told == ["attached"]
+    assert served.card.read(registers.KILL.address()) == 0
+    served.now_ns += 1
+    served.server.poll()
+    assert served.told == ["attached", "died"]
+    assert served.card.read(registers.KILL.address()) == 1
+    assert served.server.host_pid is None
+
+
+def test_host_that_comes_before_the_death_of_the_last_was_noticed_finds_a_card_after_power_up(
+    served,
+):
+    with served:
+        host = AttachedCard("c")
+        host.write(registers.FEED_SEQUENCE.address(), 77)
+        die(host)
+        host = AttachedCard("c")
+        assert host.read(registers.FEED_SEQUENCE.address()) == 1
+        host.close()
+    assert served.told == ["attached", "died", "attached", "detached"]
+
+
+def test_question_that_a_dead_host_left_is_not_answered_to_the_next(served):
+    with served:
+        host = AttachedCard("c")
+    words = served.place.words
+    words[aperture.word(aperture.REQUEST, "operation")] = aperture.Operation.READ
+    words[aperture.word(aperture.REQUEST, "address")] = registers.IDENTITY_REGISTER.address()
+    words[aperture.word(aperture.REQUEST, "sequence")] += 1
+    die(host)
+    with served:
+        host = AttachedCard("c")
+        assert host.read(registers.SYMBOL_COUNT.address()) == 4
+        host.close()
+
+
+def test_second_host_is_refused_and_the_first_goes_on(served):
+    with served:
+        host = AttachedCard("c")
+        with pytest.raises(AttachError, match=r"^CARD_ATTACHED: name=c, host_pid=\d+$"):
+            AttachedCard("c")
+        assert host.read(registers.SYMBOL_COUNT.address()) == 4
+        host.close()
+
+
+def test_silent_card_is_lost_after_more_than_its_time(served):
+    with served:
+        host = AttachedCard("c", clock=lambda: 0)
+    now_ns = 500 * MS
+    served.server.beat()
+    host.check(now_ns)
+    for _ in range(SILENCE_MAX_NS // LOOK_MAX_NS):
+        now_ns += LOOK_MAX_NS
+        host.check(now_ns)
+    assert host.silence_ns == SILENCE_MAX_NS
+    beats = served.place.get(aperture.BEAT, "beat_count")
+    text = f"CARD_SILENT: name=c, pid={host.card_pid}, silence_ms=100, beats={beats}"
+    with pytest.raises(CardLostError, match=f"^{re.escape(text)}$"):
+        host.check(now_ns + 1)
+    served.server.beat()
+    host.check(now_ns + 2)
+    assert host.silence_ns == 0
+    die(host)
+
+
+def test_time_in_which_the_host_stood_still_is_not_the_card_s_silence(served):
+    with served:
+        host = AttachedCard("c", clock=lambda: 0)
+    host.check(0)
+    host.check(60_000 * MS)
+    assert host.silence_ns == LOOK_MAX_NS
+    die(host)
+
+
+def test_card_that_ends_says_so_at_once(served):
+    with served:
+        host = AttachedCard("c")
+    served.place.set(aperture.BEAT, "ended", 1)
+    text = f"^CARD_ENDED: name=c, pid={host.card_pid}$"
+    with pytest.raises(CardLostError, match=text):
+        host.check(0)
+    with pytest.raises(CardLostError, match=text):
+        host.read(0)
+    host.close()
+
+
+def test_host_waits_for_a_card_that_is_not_served_yet(tmp_path, monkeypatch):
+    monkeypatch.setattr("sw.aperture.FOLDER", tmp_path)
+    now_ns = [0]
+    made = []
+
+    def clock():
+        if now_ns[0] < 30 * MS:
+            now_ns[0] += 10 * MS
+        elif not made:
+            made.append(Served().__enter__())
+        return now_ns[0]
+
+    host = AttachedCard("c", clock=clock, wait_ns=50 * MS)
+    host.close()
+    made[0].__exit__()
+    made[0].card.close()
+    made[0].place.close()
+    (tmp_path / "tickwire.c").unlink()
+    with pytest.raises(AttachError, match=r"^CARD_NOT_SERVED: name=c$"):
+        AttachedCard("c", wait_ns=1)
+
+
+def test_unknown_operation_and_question_of_nobody_are_refused(served):
+    words = served.place.words
+
+    def ask(operation):
+        words[aperture.word(aperture.REQUEST, "operation")] = operation
+        words[aperture.word(aperture.REQUEST, "sequence")] += 1
+        assert served.server.poll()
+        return words[aperture.word(aperture.RESPONSE, "status")]
+
+    holder = attach("c")
+    assert ask(aperture.Operation.READ) == aperture.Status.NOT_ATTACHED
+    assert ask(aperture.Operation.DETACH) == aperture.Status.NOT_ATTACHED
+    assert ask(aperture.Operation.ATTACH) == aperture.Status.DONE
+    assert ask(99) == aperture.Status.UNKNOWN_OPERATION
+    assert ask(aperture.Operation.READ) == aperture.Status.DONE
+    holder.close()
+
+
+def test_closed_server_leaves_no_file(tmp_path, monkeypatch):
+    monkeypatch.setattr("sw.aperture.FOLDER", tmp_path)
+    made = Served()
+    made.card.close()
+    made.server.close()
+    assert list(tmp_path.iterdir()) == []
