@@ -176,14 +176,16 @@ class Engine:
     def step(self, now_ns: int) -> int:
         """Take and act on every record that stands in the rings. Returns how many there were.
 
-        Answers come before market data, so that a quote is decided on the newest position. The
-        number of records in one call is bounded by the rings' size, as nothing refills them while
-        the host works in lockstep.
+        Answers come before market data, so that a quote is decided on the newest position. One call
+        takes no more records of a ring than it has slots, since a card that runs freely may refill
+        it meanwhile.
         """
         taken = 0
         moved: set[int] = set()
         fills: list[Fill] = []
-        while (index := self.oms.poll(fills)) is not None:
+        for _ in range(self._config.execution_slots):
+            if (index := self.oms.poll(fills)) is None:
+                break
             taken += 1
             if index != ring.ALL_MARKET:
                 moved.add(index)
@@ -211,6 +213,17 @@ class Engine:
         self.risk.killed = self._stopping = True
         self._makers.clear()
         return self.oms.mass_cancel(now_ns)
+
+    def abandon(self, now_ns: int) -> int:
+        """Stop quoting on a card that is lost, and ask nothing of it any more.
+
+        What it published before is still taken, so that the journal is complete. Returns how many
+        orders are open as far as the host knows: the venue may have them still.
+        """
+        self.risk.killed = self._stopping = True
+        self._makers.clear()
+        self.step(now_ns)
+        return self.oms.open_count
 
     def close(self) -> None:
         """Let go of the rings' memory."""

@@ -297,6 +297,11 @@ class Oms:
     # Answers of card and venue.
 
     @property
+    def open_count(self) -> int:
+        """Orders that can still execute."""
+        return sum(1 for order in self.orders.values() if order.is_open)
+
+    @property
     def command_count(self) -> int:
         """Commands published so far."""
         return self._commands.head

@@ -15,17 +15,16 @@ from protocol import registers, ring
 from protocol.reasons import DropReason, StaleReason
 from protocol.units import NS_PER_SECOND
 from sim.card.functional import FunctionalCard
-from sim.card.port import Port
 from sim.golden.book import EMPTY_BBO, Bbo, Book, Change
-from sim.golden.moldudp64 import Arbiter, Event, Gap, Message, Packet, parse_packet
+from sim.golden.moldudp64 import Arbiter, Event, Gap, Message
 from sim.golden.parse import ParseError, parse
 from sim.golden.wire import Datagram, parse_frame
-from sim.venue.publisher import publish
 from sw.card import HostMemory, read, write
 from sw.feed import Feed, Quote
 from sw.ring import RingReader, ring_size
-from tickwire.capture import InputError, file_kind, read_frames, read_itch
+from tickwire.capture import InputError, file_kind, read_itch
 from tickwire.day import stock_of
+from tickwire.lines import frames
 from tickwire.outputs import check_output
 
 GAP_TIMEOUT_NS = NS_PER_SECOND
@@ -139,7 +138,7 @@ def functional_rows(
         try:
             written: dict[int, Bbo] = {}
             now_ns = 0
-            for port, frame, now_ns in _frames(path):
+            for port, frame, now_ns in frames(path):
                 card.receive(port, frame, now_ns)
                 yield from _take(feed, stocks, written, first)
             card.advance(now_ns + GAP_TIMEOUT_NS + 1)
@@ -246,47 +245,10 @@ def _events(path: Path) -> Iterator[Event]:
         return
     arbiter = Arbiter(GAP_TIMEOUT_NS, next_sequence=None)
     now_ns = 0
-    for line, frame, now_ns in _frames(path):
+    for line, frame, now_ns in frames(path):
         # Checksums in captures are often not filled in yet, or no longer right.
         datagram = parse_frame(frame, checksums=False)
         if isinstance(datagram, Datagram):
             yield from arbiter.receive(line, datagram.payload, now_ns)
     yield from arbiter.advance(now_ns + GAP_TIMEOUT_NS + 1)
     _check_session(path, arbiter.drops[DropReason.MOLD_SESSION])
-
-
-def _frames(path: Path) -> Iterator[tuple[Port, bytes, int]]:
-    """Yield frames with the port they arrive at, and when.
-
-    In a capture the first UDP destination that carries ITCH in MoldUDP64 is line A, the second line
-    B; all other traffic is passed over. Time never runs backwards. Raises :class:`InputError` where
-    there is no such destination.
-    """
-    if file_kind(path) == "itch50":
-        for packet in publish((item.data for item in read_itch(path)), "TICKWIRE01"):
-            yield Port.FEED_A, packet.frame_a, packet.ts_ns
-        return
-    ports: dict[tuple[int, int], Port] = {}
-    now_ns = 0
-    for frame in read_frames(path):
-        now_ns = max(now_ns, frame.ts_ns)
-        datagram = parse_frame(frame.data, checksums=False)
-        if isinstance(datagram, Datagram):
-            group = (datagram.destination_ip, datagram.destination_port)
-            if group not in ports and len(ports) < 2 and _is_feed(datagram.payload):
-                ports[group] = (Port.FEED_A, Port.FEED_B)[len(ports)]
-            if group in ports:
-                yield ports[group], frame.data, now_ns
-    if not ports:
-        raise InputError(path, "no UDP destination in it carries ITCH 5.0 in MoldUDP64")
-
-
-def _is_feed(payload: bytes) -> bool:
-    """Whether a datagram is a MoldUDP64 packet whose messages are those of ITCH 5.0."""
-    packet = parse_packet(payload)
-    if not isinstance(packet, Packet) or packet.trailing_bytes or packet.truncation is not None:
-        return False
-    try:
-        return bool([parse(data) for data in packet.messages])
-    except ParseError:
-        return False

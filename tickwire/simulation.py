@@ -15,22 +15,15 @@ from random import Random
 
 from kernels.exposure import token_bucket
 from protocol import itch50
-from protocol.frames import Address
 from protocol.registers import SYMBOLS_MAX
 from sim.card.port import Port
-from sim.venue.gateway import Gateway
-from sim.venue.publisher import VENUE_IP, VENUE_MAC, Packet, publish
+from sim.venue.publisher import Packet, publish
 from sim.venue.replay import ReplayBook
-from sw.engine import Engine, EngineConfig, OrderSession, Symbol
+from sw.engine import Engine, EngineConfig, Symbol
 from sw.journal import Journal
 from tickwire.cards import MakeCard, make_functional
 from tickwire.config import RunConfig
-
-_SESSION = "TICKWIRE01"
-_HOST = Address(bytes.fromhex("020000000002"), 0x0A00_0002, 40_000)
-_VENUE = Address(VENUE_MAC, VENUE_IP, 26_400)
-_HOST_SEQUENCE, _VENUE_SEQUENCE = 1_000_000, 2_000_000
-_FIRM = "TICK"
+from tickwire.session import FEED_SESSION, order_gateway, order_session
 
 
 def engine_config(config: RunConfig, locates: Mapping[str, int]) -> EngineConfig:
@@ -124,15 +117,7 @@ class Simulation:
         self.card = card(memory, len(engine_config.symbols), self._to_venue)
         self.engine = Engine(self.card, engine_config, journal)
         self.book = ReplayBook()
-        self.gateway = Gateway(
-            self.book,
-            lambda symbol: locates.get(symbol, 0),
-            _VENUE,
-            _HOST,
-            _VENUE_SEQUENCE,
-            _HOST_SEQUENCE,
-            self._to_card,
-        )
+        self.gateway = order_gateway(self.book, locates, self._to_card)
 
     def run(self, messages: Iterable[bytes], on_messages: Callable[[int], None]) -> None:
         """Play a day from its first message to its last, then cancel all and let answers come in.
@@ -144,7 +129,7 @@ class Simulation:
 
     def steps(self, messages: Iterable[bytes]) -> Iterator[int]:
         """Play a day, and yield after each packet how many messages it had; at the end none."""
-        for packet in publish(messages, _SESSION):
+        for packet in publish(messages, FEED_SESSION):
             if not self._started:
                 self._start(packet.ts_ns)
             self._run_until(packet.ts_ns)
@@ -180,19 +165,8 @@ class Simulation:
     def _start(self, now_ns: int) -> None:
         self._started = True
         self.now_ns = now_ns
-        session = OrderSession(
-            local_mac=_HOST.mac,
-            remote_mac=_VENUE.mac,
-            local_ip=_HOST.ip,
-            remote_ip=_VENUE.ip,
-            local_port=_HOST.port,
-            remote_port=_VENUE.port,
-            sequence=_HOST_SEQUENCE,
-            acknowledgment=_VENUE_SEQUENCE,
-            firm=_FIRM,
-        )
         self.card.advance(now_ns)
-        self.engine.start(session, now_ns)
+        self.engine.start(order_session(), now_ns)
         self._commands_seen = self.card.poll_commands(now_ns)
         self._at(now_ns + self._heartbeat_ns, self._beat)
 

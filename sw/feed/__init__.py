@@ -202,6 +202,11 @@ class Feed:
         return int(self._head["messages_lost"]) & _MASK
 
     @property
+    def ended(self) -> bool:
+        """Whether the feed has said that no message follows. [ITCH 5.0: 1.1]"""
+        return bool(self._head["ended"])
+
+    @property
     def changed(self) -> list[int]:
         """Indices of the symbols whose quote the last call changed, the first one first."""
         found: list[int] = self._core.changed[: self._head["changed_count"]].tolist()

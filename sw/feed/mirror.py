@@ -29,7 +29,7 @@ QUOTE = _words(
 
 HEAD = _words(
     *("ring_at", "slots", "tail", "symbol_count"),
-    *("record_count", "gap_count", "messages_lost", "changed_count"),
+    *("record_count", "gap_count", "messages_lost", "changed_count", "ended"),
 )
 """The reader's state, and what it counted."""
 
@@ -50,6 +50,7 @@ _TAIL, _SEQUENCE = ring.CONTROL.by_name["tail"].offset, ring.BBO.by_name["sequen
 _BBO_TYPE, _TRADE_TYPE = int(ring.RecordType.BBO), int(ring.RecordType.TRADE)
 _STATUS_TYPE, _GAP_TYPE = int(ring.RecordType.STATUS), int(ring.RecordType.GAP)
 _BBO, _TRADE, _STATUS, _GAP = map(numbers, (ring.BBO, ring.TRADE, ring.STATUS, ring.GAP))
+_END_OF_MESSAGES = ord("C")
 _EVENT = ord("S")
 
 _PHASES = np.full(256, -1, _I8)
@@ -136,6 +137,7 @@ def _apply(core: int, head: Any, at: int) -> bool:
         status = array_at(at, 1, _STATUS)[0]
         phase = _PHASES[status["status"]]
         if status["message_type"] == _EVENT and phase >= 0:
+            head["ended"] = status["status"] == _END_OF_MESSAGES
             quotes = quotes_of(core)
             for symbol in range(head["symbol_count"]):
                 quotes[symbol]["phase"] = phase
