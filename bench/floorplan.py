@@ -40,7 +40,7 @@ def block_ram_sites(cells: Iterable[str]) -> dict[str, str]:
     for name in cells:
         if match := _COLUMN.search(name):
             tables.setdefault(int(match[1]), []).append((int(match[2]), name))
-    sites = {}
+    sites: dict[str, str] = {}
     for table, columns in tables.items():
         if table >= TABLE_COUNT_MAX:
             raise ValueError(f"the part has no quarter for a table: table={table}")

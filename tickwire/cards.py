@@ -31,6 +31,9 @@ class SimulatedCard(Card, Protocol):
     def poll_commands(self, now_ns: int, most: int | None = None) -> int:
         """Take commands, ``most`` of them at the most; return how many were taken."""
 
+    def reset(self) -> None:
+        """Return to the state after power-up."""
+
     def close(self) -> None:
         """Let go of the rings' memory."""
 
@@ -52,6 +55,7 @@ def make_verilated(
     transmit: Callable[[bytes], None],
     time_stands: bool = False,
     waves: Waves | None = None,
+    on_progress: Callable[[], None] = lambda: None,
 ) -> SimulatedCard:
     """Make a verilated card; what else it takes is that of its class."""
     # Loading Amaranth takes a second, and nothing else needs it.
@@ -59,7 +63,9 @@ def make_verilated(
     from sim.card.verilated import VerilatedCard
 
     slots = 1 << (max(symbol_count, _SYMBOLS_MIN) - 1).bit_length()
-    return VerilatedCard(memory, CardParams(symbol_count=slots), transmit, time_stands, waves)
+    return VerilatedCard(
+        memory, CardParams(symbol_count=slots), transmit, time_stands, waves, on_progress
+    )
 
 
 MAKE_CARD: dict[CardKind, MakeCard] = {

@@ -9,14 +9,17 @@ from typing import Annotated
 
 import typer
 
+from sw.errors import CardError, CardLostError
 from tickwire import book as book_command
 from tickwire import decode as decode_command
 from tickwire import generate as generate_command
 from tickwire import journal as journal_command
 from tickwire import run as run_command
+from tickwire import serve as serve_command
 from tickwire import venue as venue_command
 from tickwire.capture import InputError
 from tickwire.cards import CardKind
+from tickwire.live import Attachment
 
 app = typer.Typer(
     help="FPGA-offload co-design for high-frequency trading.",
@@ -24,6 +27,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+card_app = typer.Typer(help="Cards in processes of their own.", no_args_is_help=True)
+app.add_typer(card_app, name="card")
 
 
 @app.callback()
@@ -70,13 +76,46 @@ def run(
     seed: Annotated[int, typer.Option(help="Seed of everything random.", min=0)] = 1,
     report: Annotated[Path | None, typer.Option(help="HTML report to write.")] = None,
     journal: Annotated[Path | None, typer.Option(help="Journal of ring records to write.")] = None,
+    attach: Annotated[
+        str | None, typer.Option(help="Trade on the card served under this name instead.")
+    ] = None,
+    wait: Annotated[float, typer.Option(help="Seconds to wait for that card.", min=0)] = 0,
+    seconds: Annotated[
+        float | None, typer.Option(help="End after so long, with --attach.", min=0)
+    ] = None,
+    spin: Annotated[
+        bool, typer.Option("--spin", help="Never offer the processor to others, with --attach.")
+    ] = False,
 ) -> None:
     """Trade a day of market data on a simulated card, and say what happened.
 
-    Exit code 2 and one line on stderr tell what is wrong with configuration or data.
+    Exit code 2 and one line on stderr tell what is wrong with configuration, data or card, exit
+    code 3 that the card was lost.
     """
     with exit_codes():
-        run_command.run(config, seed, report, journal, card)
+        attachment = None if attach is None else Attachment(attach, wait, seconds, spin)
+        run_command.run(config, seed, report, journal, card, attachment)
+
+
+@card_app.command("serve")
+def serve_card(
+    name: Annotated[str, typer.Argument(help="For `tickwire run --attach`.")],
+    file: Annotated[Path, typer.Argument(help="What its wire plays: .itch50, pcap or pcapng.")],
+    card: Annotated[CardKind, typer.Option(help="Which card.")] = CardKind.FUNCTIONAL,
+    symbols: Annotated[int, typer.Option(help="Symbol slots.")] = 64,
+    memory: Annotated[int, typer.Option(help="Host memory for rings, KiB.", min=4)] = 4096,
+    speed: Annotated[float, typer.Option(help="Times as fast as the day was.")] = 1,
+    pause_max: Annotated[
+        float, typer.Option(help="Longest pause on the wire, seconds; longer ones are cut.", min=0)
+    ] = 1,
+    once: Annotated[bool, typer.Option("--once", help="End when a host is gone.")] = False,
+) -> None:
+    """Serve a card from this process, until it is interrupted.
+
+    Exit code 2 and one line on stderr tell what is wrong with the file or the name.
+    """
+    with exit_codes():
+        serve_command.run(name, file, card, symbols, memory << 10, speed, pause_max, once)
 
 
 @app.command()
@@ -165,11 +204,15 @@ def hls(
 def exit_codes() -> Iterator[None]:
     """Turn what a command may meet into an exit code and at most one line on stderr.
 
-    2: bad input. 1: the output cannot be written. 130: interrupted. 0: the reader has seen enough.
+    2: bad input. 3: the card was lost. 1: the output cannot be written. 130: interrupted. 0: the
+    reader has seen enough.
     """
     try:
         yield
-    except InputError as error:
+    except CardLostError as error:
+        print(error, file=sys.stderr)
+        raise typer.Exit(3) from None
+    except (InputError, CardError) as error:
         print(error, file=sys.stderr)
         raise typer.Exit(2) from None
     except KeyboardInterrupt:

@@ -83,12 +83,12 @@ class Gateway:
             segment.destination_port,
         ) == (local.ip, local.port)
 
-    def disconnect(self, now_ns: int) -> None:
-        """Cancel every order of the client, as when its connection is lost.
+    def disconnect(self, now_ns: int) -> int:
+        """Cancel every order of the client, as when its connection is lost. Returns their number.
 
         The answers are sent like others: the client reads them when it logs in again.
         """
-        self._port.disconnect(
+        return self._port.disconnect(
             lambda participant: self._engine.mass_cancel(participant, reason=CancelReason.SYSTEM),
             now_ns,
         )

@@ -306,13 +306,15 @@ class Port:
         """Tell the client that the day starts, ``S``, or ends, ``E``. [OUCH 5.0: 3.1]"""
         self._answer(ouch50.SYSTEM_EVENT, now_ns, event_code=code)
 
-    def disconnect(self, cancel: Callable[[int], Sequence[Event]], now_ns: int) -> None:
-        """Cancel every order of the client, as when its connection is lost.
+    def disconnect(self, cancel: Callable[[int], Sequence[Event]], now_ns: int) -> int:
+        """Cancel every order of the client, as when its connection is lost. Returns their number.
 
         ``cancel`` is called with the participant. The answers are sent like others: the client
         reads them when it logs in again.
         """
-        self.publish(cancel(self._participant), now_ns)
+        events = cancel(self._participant)
+        self.publish(events, now_ns)
+        return len(events)
 
     def publish(self, events: Sequence[Event], now_ns: int) -> None:
         """Tell the client what happened to its orders. Orders of others are passed over."""

@@ -48,6 +48,8 @@ class VerilatedCard:
     waves : Waves, optional
         Where waves are written, as VCD, and of which cycles. Such a card is built apart, and
         slower.
+    on_progress : callable
+        Called now and then while the card sweeps its memories, which takes long.
 
     Attributes
     ----------
@@ -62,10 +64,12 @@ class VerilatedCard:
         transmit: Callable[[bytes], None] = lambda frame: None,
         time_stands: bool = False,
         waves: Waves | None = None,
+        on_progress: Callable[[], None] = lambda: None,
     ):
         self.memory = memory
         self.params = params
         self._transmit = transmit
+        self._on_progress = on_progress
         library = build(params, waves is not None)
         period_ps = 0 if time_stands else CLOCK_PS[params.width]
         self._call = _functions(library)
@@ -118,6 +122,7 @@ class VerilatedCard:
             if self._call.card_running(self._card):
                 return
             self._call.card_run(self._card, _QUIET, 0)
+            self._on_progress()
         raise CardFaultError(f"CARD_DOES_NOT_START: cycle={self.cycle}")
 
     def _show_commands(self, visible: int) -> None:
