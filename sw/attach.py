@@ -15,7 +15,7 @@ from sw.aperture import Aperture, attach
 from sw.errors import CardAbsentError, CardLostError
 
 SILENCE_MAX_NS = 100_000_000
-"""How long a card may go without a beat."""
+"""How long a card may go without a beat, unless said otherwise."""
 LOOK_MAX_NS = 10_000_000
 """What one look at the beat adds to the silence at most: time in which the host itself did not run
 tells nothing of the card."""
@@ -34,6 +34,8 @@ class AttachedCard:
         Returns monotonic time in ns. Asked only while a register is read or written.
     wait_ns : int
         How long to wait for a card that is not served yet.
+    silence_max_ns : int
+        How long the card may go without a beat.
 
     Attributes
     ----------
@@ -53,8 +55,10 @@ class AttachedCard:
         name: str,
         clock: Callable[[], int] = time.monotonic_ns,
         wait_ns: int = 0,
+        silence_max_ns: int = SILENCE_MAX_NS,
     ):
         self._clock = clock
+        self._silence_max_ns = silence_max_ns
         self._aperture = _wait_for(name, clock, wait_ns)
         self.name = name
         self.memory = self._aperture.memory
@@ -89,7 +93,7 @@ class AttachedCard:
         """Look for a beat.
 
         Raises :class:`~sw.errors.CardLostError` when the card has ended, or when it has not beaten
-        for longer than :data:`SILENCE_MAX_NS`. To be called at least every :data:`LOOK_MAX_NS`; a
+        for longer than ``silence_max_ns``. To be called at least every :data:`LOOK_MAX_NS`; a
         longer pause is counted as that.
         """
         beat = self._words[_BEAT_COUNT]
@@ -100,7 +104,7 @@ class AttachedCard:
         self._looked_ns = now_ns
         if self._words[_ENDED]:
             raise CardLostError(f"CARD_ENDED: name={self.name}, pid={self.card_pid}")
-        if self._silence_ns > SILENCE_MAX_NS:
+        if self._silence_ns > self._silence_max_ns:
             alive = self._aperture.is_held(Holder.CARD)
             raise CardLostError(
                 f"CARD_{'SILENT' if alive else 'DIED'}: name={self.name}, pid={self.card_pid}, "

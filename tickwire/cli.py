@@ -83,6 +83,9 @@ def run(
     seconds: Annotated[
         float | None, typer.Option(help="End after so long, with --attach.", min=0)
     ] = None,
+    silence: Annotated[
+        float, typer.Option(help="Milliseconds without a beat after which that card is lost.")
+    ] = 100,
     spin: Annotated[
         bool, typer.Option("--spin", help="Never offer the processor to others, with --attach.")
     ] = False,
@@ -93,7 +96,7 @@ def run(
     code 3 that the card was lost.
     """
     with exit_codes():
-        attachment = None if attach is None else Attachment(attach, wait, seconds, spin)
+        attachment = None if attach is None else Attachment(attach, wait, seconds, silence, spin)
         run_command.run(config, seed, report, journal, card, attachment)
 
 

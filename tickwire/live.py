@@ -13,7 +13,7 @@ from itertools import count
 from typing import BinaryIO
 
 from protocol.units import NS_PER_SECOND
-from sw.attach import AttachedCard
+from sw.attach import SILENCE_MAX_NS, AttachedCard
 from sw.engine import Engine, EngineConfig
 from sw.errors import CardError, CardLostError
 from sw.journal import Journal
@@ -21,6 +21,7 @@ from tickwire.outcome import Outcome, look_back
 from tickwire.serve import Stop, stop_on_signals
 from tickwire.session import order_session
 
+_NS_PER_MS = NS_PER_SECOND // 1_000
 _IDLE_SPINS = 1_000
 _ANSWERS_WITHIN_NS = NS_PER_SECOND
 """How long the answers to the last mass cancel are waited for."""
@@ -31,12 +32,14 @@ class Attachment:
     """Which card to trade on, and for how long.
 
     ``wait_s`` is how long to wait for a card that is not served yet. Trading ends with the feed, or
-    after ``seconds``. With ``spin`` the host never offers its processor to others.
+    after ``seconds``. A card without a beat for ``silence_ms`` is lost. With ``spin`` the host
+    never offers its processor to others.
     """
 
     name: str
     wait_s: float = 0
     seconds: float | None = None
+    silence_ms: float = SILENCE_MAX_NS / _NS_PER_MS
     spin: bool = False
 
 
@@ -51,7 +54,11 @@ def trade(config: EngineConfig, attachment: Attachment, journal_file: BinaryIO) 
     CardError
         If there is no such card, or it is not one for this configuration.
     """
-    card = AttachedCard(attachment.name, wait_ns=int(attachment.wait_s * NS_PER_SECOND))
+    card = AttachedCard(
+        attachment.name,
+        wait_ns=int(attachment.wait_s * NS_PER_SECOND),
+        silence_max_ns=int(attachment.silence_ms * _NS_PER_MS),
+    )
     lost: CardLostError | None = None
     with stop_on_signals() as stop, closing(card):
         if config.memory_size > len(card.memory):

@@ -119,9 +119,9 @@ class Exchange:
 
     def _load(self) -> None:
         """Load the matching engine's compiled code now, and not while the card should beat."""
-        book = ReplayBook()
-        book.on_add(1, locate=1, side=Side.BUY, shares=1, price=1)
-        book.mass_cancel()
+        book = ReplayBook(orders=2)
+        for ref in range(1, 100):  # More than there is room for, so that it has to grow.
+            book.on_add(ref, locate=1, side=Side.BUY, shares=1, price=1)
 
     def take(self, frame: bytes) -> None:
         """Take a frame from the card's order port."""

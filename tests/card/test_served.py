@@ -1,6 +1,9 @@
 """A served card and its host: who notices what, and when. Time is the test's."""
 
+import ctypes
+import os
 import re
+import signal
 import threading
 import time
 
@@ -11,9 +14,12 @@ from sim.card.functional import FunctionalCard
 from sim.card.served import LOOK_INTERVAL_NS, CardServer
 from sw.aperture import attach, create
 from sw.attach import LOOK_MAX_NS, SILENCE_MAX_NS, AttachedCard
-from sw.errors import AttachError, CardLostError
+from sw.card import identify
+from sw.errors import AttachError, CardLostError, VersionMismatchError
+from sw.ring import RingReader, RingWriter
 
 MS = 1_000_000
+_PR_SET_SECCOMP, _SECCOMP_MODE_STRICT = 22, 1  # linux/prctl.h, linux/seccomp.h
 
 
 class Served:
@@ -141,6 +147,51 @@ def test_second_host_is_refused_and_the_first_goes_on(served):
             AttachedCard("c")
         assert host.read(registers.SYMBOL_COUNT.address()) == 4
         host.close()
+
+
+def test_card_of_another_register_map_is_refused_with_both_versions(served, monkeypatch):
+    values = {registers.VERSION.address(): 2 << 16, 0: registers.IDENTITY}
+    monkeypatch.setattr(served.card, "read", values.__getitem__)
+    with served:
+        host = AttachedCard("c")
+        with pytest.raises(
+            VersionMismatchError, match=r"^CARD_VERSION_MISMATCH: version=2\.0, expected=1\.1$"
+        ):
+            identify(host)
+        host.close()
+
+
+@pytest.mark.skipif(os.uname().sysname != "Linux", reason="seccomp is Linux's")
+def test_polling_rings_and_beat_and_publishing_makes_no_system_call(served):
+    """In strict mode the system kills a process at its first call but read and write."""
+    with served:
+        host = AttachedCard("c")
+    market, command = RingReader(host.memory, 0, 4), RingWriter(host.memory, 1024, 4)
+    card = RingWriter(served.place.memory, 0, 4)
+    assert card.put(bytes(64))
+    done_read, done_write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        ctypes.CDLL(None).prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_STRICT)
+        taken = 0
+        for now_ns in range(10_000):
+            if market.poll() >= 0:
+                market.release()
+                taken += 1
+            host.check(now_ns)
+        if taken == 1 and command.put(bytes(64)):
+            os.write(done_write, b"done")
+        os.getpid()  # Here it is killed, as it would have been before.
+        os._exit(0)
+    os.close(done_write)
+    _, status = os.waitpid(child, 0)
+    assert os.read(done_read, 4) == b"done"
+    assert os.WTERMSIG(status) == signal.SIGKILL
+    os.close(done_read)
+    assert served.place.memory[1024 + 64 + 56] == 1  # The command's sequence number.
+    for item in (market, command, card):
+        item.close()
+    die(host)
 
 
 def test_silent_card_is_lost_after_more_than_its_time(served):
