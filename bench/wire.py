@@ -12,7 +12,7 @@ from sim.card.functional import FunctionalCard
 from sim.card.functional.records import FRAME
 from sim.card.port import Port
 from sim.venue.publisher import GROUP_A, VENUE_IP, VENUE_MAC
-from sw.card import write
+from sw.card import Card, write
 from sw.feed import Feed
 from sw.ring import RingReader, ring_size
 
@@ -23,6 +23,7 @@ BATCH_MESSAGES = 4_000
 """Messages in one call, or about that."""
 
 _OTHER_SLOTS = 2
+MEMORY_SIZE = ring_size(SLOTS) + 2 * ring_size(_OTHER_SLOTS)
 
 
 class Frames:
@@ -83,23 +84,9 @@ class Rig:
     """
 
     def __init__(self, stocks: Sequence[tuple[str, int]]):
-        memory = memoryview(bytearray(ring_size(SLOTS) + 2 * ring_size(_OTHER_SLOTS)))
+        memory = memoryview(bytearray(MEMORY_SIZE))
         self.card = FunctionalCard(memory, len(stocks), ORDERS)
-        base = 0
-        for base_register, slots_register, slots in (
-            (registers.MARKET_BASE, registers.MARKET_SLOTS, SLOTS),
-            (registers.EXECUTION_BASE, registers.EXECUTION_SLOTS, _OTHER_SLOTS),
-            (registers.COMMAND_BASE, registers.COMMAND_SLOTS, _OTHER_SLOTS),
-        ):
-            write(self.card, base_register, base)
-            write(self.card, slots_register, slots)
-            base += ring_size(slots)
-        for index, (stock, locate) in enumerate(stocks):
-            name = int.from_bytes(stock.encode("latin-1").ljust(8), "little")
-            write(self.card, registers.SYMBOL_STOCK, name, index)
-            write(self.card, registers.SYMBOL_LOCATE, locate, index)
-        write(self.card, registers.CONTROL, 1)
-        self.feed = Feed(RingReader(memory, 0, SLOTS), len(stocks))
+        self.feed = start(self.card, stocks)
 
     def play(self, frames: Frames) -> None:
         """Take all frames on the card, and all records at the host."""
@@ -112,3 +99,22 @@ class Rig:
         start = thread_time_ns()
         self.play(frames)
         return (thread_time_ns() - start) / 1e9
+
+
+def start(card: Card, stocks: Sequence[tuple[str, int]]) -> Feed:
+    """Start a card that has ``MEMORY_SIZE`` bytes of memory. Returns the host's end of its feed."""
+    base = 0
+    for base_register, slots_register, slots in (
+        (registers.MARKET_BASE, registers.MARKET_SLOTS, SLOTS),
+        (registers.EXECUTION_BASE, registers.EXECUTION_SLOTS, _OTHER_SLOTS),
+        (registers.COMMAND_BASE, registers.COMMAND_SLOTS, _OTHER_SLOTS),
+    ):
+        write(card, base_register, base)
+        write(card, slots_register, slots)
+        base += ring_size(slots)
+    for index, (stock, locate) in enumerate(stocks):
+        name = int.from_bytes(stock.encode("latin-1").ljust(8), "little")
+        write(card, registers.SYMBOL_STOCK, name, index)
+        write(card, registers.SYMBOL_LOCATE, locate, index)
+    write(card, registers.CONTROL, 1)
+    return Feed(RingReader(card.memory, 0, SLOTS), len(stocks))

@@ -88,7 +88,7 @@ async def faulty_feed(bench, rounds, rng, kinds, gaps):
         messages = [flow.message() for _ in range(200)]
         for offset, held in packets(messages, rng, 400):
             payload = packet(sequence + offset - 1, held)
-            good, at = frame(payload), max(at + 1_500, a.at, b.at)
+            good, at = frame(payload), max(at + 1_000, a.at, b.at)
             kind = kinds[met.total() % len(kinds)] if rng.random() < 0.2 else None
             data, bad = FAULTS[kind](good, payload, rng) if kind else (good, False)
             met[kind] += 1
@@ -106,7 +106,7 @@ async def faults_on_one_line_cost_what_the_golden_feed_says(dut):
     bench = Bench(dut)
     await bench.start()
     kinds = sorted(FAULTS)
-    met = await faulty_feed(bench, max(12, MESSAGES // 2_000), random.Random(SEED), kinds, False)
+    met = await faulty_feed(bench, max(8, MESSAGES // 2_000), random.Random(SEED), kinds, False)
     bench.tell()
     print(f"  faults {dict(met)}\n  drops { {r.name: n for r, n in bench.golden.drops.items()} }")
     bench.check_counters()

@@ -20,7 +20,7 @@ def test_bad_argument_is_refused():
 
 @pytest.mark.parametrize(
     ("width", "cut_through", "messages"),
-    [(8, True, 50_000), (8, False, 3_000), (1, True, 3_000)],
+    [(8, True, 50_000), (8, False, 3_000), (1, True, 2_000)],
 )
 def test_feed_path_is_the_golden_feed(width, cut_through, messages, real_data):
     print(f"seed {SEED}")
