@@ -15,7 +15,7 @@ IDENTITY = int.from_bytes(b"TICKWIRE", "little")
 
 VERSION_MAJOR = 1
 """A host refuses a card with another one."""
-VERSION_MINOR = 1
+VERSION_MINOR = 2
 
 WIDTH_BITS = 64
 STRIDE = 8
@@ -65,6 +65,9 @@ class LatencyStage(IntEnum):
     """From a market record's time to its last word on the memory bus."""
     ORDER = 3
     """From a command that was taken to the first byte of its frame, or to its denial."""
+    TRADE = 4
+    """From the last byte, at the MAC, of the message that caused an order, to the first byte of its
+    frame: tick_to_trade. The host's part is in it."""
 
 
 @unique

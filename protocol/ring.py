@@ -228,6 +228,13 @@ _TIME_IN_FORCE = uint("Time In Force", 17, 1, "OUCH time in force.")
 _TRADER = uint("Trader Index", 18, 2, "Whose limits it is measured by.", default=0)
 _ORDER_QTY = uint("Order Qty", 20, 4, "Shares (FIX 38); in a replace those of the whole chain.")
 _PRICE = Field("Price", 24, 4, Kind.PRICE4, "Limit price (FIX 44).")
+_CAUSE = uint(
+    "Cause Sequence",
+    32,
+    8,
+    "MoldUDP64 sequence number of the message that caused it; 0 for none.",
+    default=0,
+)
 
 NEW = _record(
     RecordType.NEW,
@@ -239,6 +246,8 @@ NEW = _record(
     _TRADER,
     _ORDER_QTY,
     _PRICE,
+    _reserved(28, 32),
+    _CAUSE,
 )
 REPLACE = _record(
     RecordType.REPLACE,
@@ -251,6 +260,7 @@ REPLACE = _record(
     _ORDER_QTY,
     _PRICE,
     uint("Orig Cl Ord Id", 28, 4, "Order to be replaced (FIX 41)."),
+    _CAUSE,
 )
 CANCEL = _record(
     RecordType.CANCEL,

@@ -525,6 +525,7 @@ class Oms:
             time_in_force=order.time_in_force,
             trader_index=order.trader,
             ts_host_ns=now_ns,
+            cause_sequence=self._quotes[order.symbol_index].feed_sequence,
             **values,
         )
         return self._put(record, now_ns)

@@ -87,6 +87,10 @@ def _rings(card: Card, engine: Engine, config: EngineConfig) -> list[tuple[str, 
     ]
 
 
+_PUBLISHED = {LatencyStage.BOOK: "tick_to_event", LatencyStage.TRADE: "tick_to_trade"}
+"""The field's names of stages; others have that of the part of the card."""
+
+
 def _latencies(card: Card) -> list[tuple[str, str]]:
     """Return what the card measured of itself, least, mean and most; nothing if it does not."""
     rows = []
@@ -99,7 +103,7 @@ def _latencies(card: Card) -> list[tuple[str, str]]:
             least = register(registers.LATENCY_MIN_NS, stage)
             most = register(registers.LATENCY_MAX_NS, stage)
             mean = register(registers.LATENCY_SUM_NS, stage) // count
-            name = stage.name.lower()
+            name = _PUBLISHED.get(stage, stage.name.lower())
             rows.append((f"latency {name}, {count:,} times", f"{least:,} / {mean:,} / {most:,} ns"))
     return rows
 

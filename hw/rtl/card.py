@@ -21,7 +21,7 @@ from hw.rtl.risk.events import DECISION, EVENT, AccountKind
 from hw.rtl.risk.gate import Gate
 from hw.rtl.risk.market import MarketView
 from hw.rtl.risk.settings import Settings
-from hw.rtl.telemetry import HighWater, LatencyMeters
+from hw.rtl.telemetry import CauseTimes, HighWater, LatencyMeters
 from hw.rtl.wire.arbiter import Arbiter
 from hw.rtl.wire.continuation import Continuation
 from hw.rtl.wire.gmii import GmiiReceiver, GmiiTransmitter
@@ -30,7 +30,7 @@ from hw.rtl.wire.xgmii import XgmiiReceiver, XgmiiTransmitter
 from protocol.emit.amaranth_layout import view
 from protocol.reasons import DenyReason, DropReason
 from protocol.registers import LATENCY_BUCKETS, Capability, LatencyStage, QueueName, RingName
-from protocol.ring import BBO
+from protocol.ring import BBO, NEW
 
 LINES = 2
 _START = ("session", "sequence", "gap_timeout_ns", "start_stb")
@@ -557,6 +557,15 @@ class Card(wiring.Component):
         with m.If(rings.command_stb):
             m.d.sync += command_ns.eq(self.time)
         is_message = ~Cat(operation.payload.kind == notice for notice in _NOTICES).any()
+        # NEW and REPLACE have what caused them in one place, where other messages have zero.
+        m.submodules.causes = causes = CauseTimes()
+        m.d.comb += [
+            causes.i.valid.eq(operation.valid & is_message),
+            causes.i.payload.sequence.eq(operation.payload.sequence),
+            causes.i.payload.time.eq(operation.payload.ts_last),
+            causes.ask.valid.eq(rings.command_stb),
+            causes.ask.payload.eq(view(NEW, rings.o_command.payload).cause_sequence),
+        ]
         measured = {
             LatencyStage.PARSE: (operation.payload.ts_last, operation.valid & is_message),
             LatencyStage.BOOK: (
@@ -565,6 +574,7 @@ class Card(wiring.Component):
             ),
             LatencyStage.RING: (record_ns, rings.market_publish_stb),
             LatencyStage.ORDER: (command_ns, order.sent_stb | order.denied_stb),
+            LatencyStage.TRADE: (causes.time, order.sent_stb & causes.found),
         }
         for stage, (begin, end_stb) in measured.items():
             m.d.comb += [

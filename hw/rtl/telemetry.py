@@ -1,7 +1,7 @@
 """What the card measures of itself: time, latencies, and how full its queues were."""
 
 from amaranth.hdl import Array, Module, Mux, Signal
-from amaranth.lib import stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
@@ -11,6 +11,10 @@ FRACTION_BITS = 32
 """A step of card time is in units of 2^-32 ns."""
 
 STEP_BITS = 8 + FRACTION_BITS
+
+
+CAUSE = data.StructLayout({"sequence": 64, "time": TIME})
+"""A message's MoldUDP64 sequence number, and the card time of its last byte."""
 
 
 def step_of(clock_mhz: float) -> int:
@@ -248,6 +252,75 @@ class LatencyMeters(wiring.Component):
             for name in ("count", "sum", "min", "max"):
                 m.d.comb += getattr(self, name)[i].eq(getattr(histogram, name))
         m.d.sync += self.o_bucket.eq(Array(each.o_bucket for each in self.histograms)[stage])
+        return m
+
+
+class CauseTimes(wiring.Component):
+    """Remembers when messages came in, for who asks later what they have caused.
+
+    The newest message of each ``sequence`` modulo ``depth`` is remembered. Throughput is one
+    message and one question a cycle; latency is 2 cycles from a question to ``time``, which stays
+    until the next one.
+
+    Parameters
+    ----------
+    depth : int
+        Messages that are remembered; a power of two.
+
+    Members
+    -------
+    i : ``In(stream.Signature(CAUSE, always_ready=True))``
+        A message's number, and the card time of its last byte.
+    ask : ``In(stream.Signature(64, always_ready=True))``
+        A message's number.
+    found : ``Out(1)``
+        It is remembered.
+    time : ``Out(TIME)``
+        When it came.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If ``depth`` is no power of two.
+    """
+
+    def __init__(self, depth: int = 1024):
+        if isinstance(depth, bool) or not isinstance(depth, int):
+            raise TypeError(f"depth must be an integer, not {depth!r}")
+        if depth < 2 or depth & (depth - 1):
+            raise ValueError(f"depth must be a power of two, 2 or more, not {depth!r}")
+        self.depth = depth
+        super().__init__(
+            {
+                "i": In(stream.Signature(CAUSE, always_ready=True)),
+                "ask": In(stream.Signature(64, always_ready=True)),
+                "found": Out(1),
+                "time": Out(TIME),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        low = (self.depth - 1).bit_length()
+        row = data.StructLayout({"used": 1, "upper": 64 - low, "time": TIME})
+        m.submodules.memory = memory = Memory(shape=row, depth=self.depth, init=[])
+        write, read = memory.write_port(), memory.read_port()
+        m.d.comb += [
+            write.en.eq(self.i.valid),
+            write.addr.eq(self.i.payload.sequence),
+            write.data.used.eq(1),
+            write.data.upper.eq(self.i.payload.sequence[low:]),
+            write.data.time.eq(self.i.payload.time),
+            read.addr.eq(self.ask.payload),
+        ]
+        asked = Signal()
+        upper = Signal(64 - low, reset_less=True)
+        m.d.sync += [asked.eq(self.ask.valid), upper.eq(self.ask.payload[low:])]
+        with m.If(asked):
+            m.d.sync += [
+                self.found.eq(read.data.used & (read.data.upper == upper)),
+                self.time.eq(read.data.time),
+            ]
         return m
 
 

@@ -7,6 +7,7 @@ from protocol import ouch50, registers, ring, soupbintcp
 from protocol.frames import Address, parse_tcp
 from protocol.ip import TcpFlag
 from protocol.reasons import DenyReason
+from protocol.registers import LatencyStage
 from sim.card.functional import FunctionalCard
 
 HOST_SEQUENCE, VENUE_SEQUENCE = 0xFFFF_FFF0, 0xFFFF_FFC0
@@ -343,3 +344,19 @@ def test_rate_counts_every_message_that_left_and_no_other(card):
         ("DENIED", DenyReason.MESSAGE_RATE_EXCEEDED),
     ]
     assert card.read(registers.ORDERS_SENT) == 3
+
+
+def test_order_is_measured_from_the_message_that_caused_it(card):
+    card.feed(card.add(9, "B", 1_000_000))
+    (_, bbo) = card.take(card.market)[-1]
+    card.new(cause_sequence=bbo["feed_sequence"])
+    card.new(price=999_900, cause_sequence=bbo["feed_sequence"] + 1)  # Not received so far.
+    card.new(price=999_800)
+    card.cancel(1)
+    assert [kind for kind, *_ in card.answers()] == ["SENT"] * 4
+    measured = card.read(registers.LATENCY_COUNT, LatencyStage.TRADE)
+    if isinstance(card.card, FunctionalCard):  # It takes no time.
+        assert measured == 0
+        return
+    assert measured == 1
+    assert 0 < card.read(registers.LATENCY_MIN_NS, LatencyStage.TRADE) < 100_000

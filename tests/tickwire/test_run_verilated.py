@@ -34,6 +34,8 @@ rate_interval_ns = 1_000
 """
 TICK_TO_EVENT_NS = 64
 """10 cycles of 6.4 ns."""
+HOST_NS = 1_000
+"""What the host takes by default, which is in ``tick_to_trade``."""
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +88,9 @@ def test_orders_leave_and_their_answers_come_back(runs):
 
 def test_card_tells_its_latencies(runs):
     table, _ = runs["verilated"]
-    (line,) = [line for line in table.splitlines() if "latency book" in line]
+    (line,) = [line for line in table.splitlines() if "latency tick_to_event" in line]
     assert f" {TICK_TO_EVENT_NS} / " in line
+    (line,) = [line for line in table.splitlines() if "latency tick_to_trade" in line]
+    least = int(line.split("│")[2].split("/")[0].replace(",", ""))
+    assert least >= HOST_NS
     assert "latency" not in runs["functional"][0]
