@@ -207,6 +207,17 @@ def test_ring_records_are_little_endian():
     assert dtype["reserved_54"].str == "|V2"
 
 
+def test_numbers_of_a_record_are_what_compiled_functions_can_work_on():
+    dtype = numpy_dtype.numbers(ring.CANCELED)
+    assert dtype.itemsize == 64
+    assert dtype["cl_ord_id"] == np.uint32
+    assert dtype["ts_venue_ns"] == dtype["sequence"] == np.int64
+    assert dtype.fields["canceled_qty"][1] == 24
+    assert not any(name.startswith("reserved") for name in dtype.names)
+    with pytest.raises(ValueError, match=r"^layout must be little-endian, not Add Order$"):
+        numpy_dtype.numbers(itch50.ADD_ORDER)
+
+
 def test_values_keep_the_shape_of_the_array(vectors):
     raw = vectors["itch50_add_order"].raw
     records = np.frombuffer(raw * 6, numpy_dtype.dtype(itch50.ADD_ORDER)).reshape(2, 3)

@@ -131,6 +131,71 @@ def test_record_of_another_ring_raises(market):
         market.put(ring.HEARTBEAT)
 
 
+def bbo(index, price=13):
+    return ring.BBO.pack(BBO | {"symbol_index": index, "bid_price": price})
+
+
+def test_drain_takes_all_that_stands_and_names_each_changed_symbol_once(market):
+    for index, price in ((2, 5), (0, 6), (2, 7)):
+        assert market.writer.put(bbo(index, price))
+    assert market.feed.drain() == 3
+    assert market.feed.changed == [2, 0]
+    assert [quote.bid_price for quote in market.feed.quotes] == [6, 0, 7]
+    assert [record[32] for record in market.records] == [5, 6, 7]
+    assert market.writer.free == 8
+    assert market.feed.drain() == 0
+    assert market.feed.changed == []
+
+
+def test_drain_takes_no_more_than_it_may_and_goes_round_the_ring(market):
+    for turn in range(5):
+        for number in range(7):
+            assert market.writer.put(bbo(1, 10 * turn + number))
+        assert (market.feed.drain(3), market.writer.free) == (3, 4)
+        assert market.feed.quotes[1].bid_price == 10 * turn + 2
+        assert market.feed.drain() == 4
+        assert market.feed.quotes[1].bid_price == 10 * turn + 6
+    assert market.feed.record_count == 35
+
+
+def test_without_a_journal_records_are_given_back_all_the_same():
+    memory = memoryview(bytearray(ring_size(8)))
+    writer, feed = RingWriter(memory, 0, 8), Feed(RingReader(memory, 0, 8), 3)
+    for _ in range(8):
+        assert writer.put(bbo(1))
+    assert not writer.put(bbo(1))
+    assert feed.drain() == 8
+    assert writer.free == 8
+
+
+@pytest.mark.parametrize("layout", [ring.BBO, ring.TRADE])
+def test_record_of_a_symbol_that_is_none_raises_and_those_behind_it_wait(market, layout):
+    values = {"last_qty": 1, "last_price": 1, "side": 66, "match_type": 69, "match_number": 1}
+    wrong = (BBO if layout is ring.BBO else {"ts_feed_ns": 1, "feed_sequence": 2, **values}) | {
+        "symbol_index": 3
+    }
+    for record in (bbo(1, 6), layout.pack(wrong), bbo(1, 8)):
+        assert market.writer.put(record)
+    with pytest.raises(RingError, match=r"^MARKET_RECORD_SYMBOL: symbol_index=3, symbol_count=3$"):
+        market.feed.drain()
+    assert market.feed.quotes[1].bid_price == 6
+    assert len(market.records) == 2
+    assert market.feed.poll() == 1
+    assert market.feed.quotes[1].bid_price == 8
+
+
+def test_quotes_differ_in_any_number_and_say_what_they_have():
+    assert Quote(bid_price=1) != Quote(bid_price=2)
+    assert Quote(phase=MarketPhase.REGULAR) != Quote()
+    assert Quote(feed_sequence=3) != 3
+    assert repr(Quote(bid_price=1, ask_qty=4)) == "Quote(bid_price=1, ask_qty=4)"
+
+
+def test_number_of_64_bits_keeps_its_highest_bit(market):
+    market.put(ring.BBO, **(BBO | {"feed_sequence": (1 << 64) - 2}))
+    assert market.feed.quotes[1].feed_sequence == (1 << 64) - 2
+
+
 @pytest.mark.parametrize(
     ("state", "halted"),
     [(0, False), ("T", False), ("H", True), ("P", True), ("Q", True), ("x", True)],

@@ -10,8 +10,22 @@ import numba
 import numpy as np
 import pytest
 
+import sw.jit
 from kernels.types import U8, Bool, kernel
-from sw.jit import array_at, dtype_of, entry, jit, prefetch
+from sw.jit import (
+    acquire,
+    array_at,
+    dtype_of,
+    entry,
+    inlined,
+    jit,
+    prefetch,
+    read_8,
+    read_16,
+    read_32,
+    read_64,
+    release,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -83,3 +97,53 @@ def test_prefetch_is_one_instruction_and_changes_nothing():
     anew(array.ctypes.data)
     (code,) = anew.inspect_llvm().values()
     assert "@llvm.prefetch.p0(" in code
+
+
+@jit
+def numbers_at(address: int) -> tuple[int, int, int, int]:
+    return read_8(address), read_16(address), read_32(address), read_64(address)
+
+
+@pytest.mark.parametrize("call", [numbers_at, numbers_at.py_func])
+@pytest.mark.parametrize("place", [0, 1, 2, 3])
+def test_numbers_of_the_wire_are_read_at_any_address_without_their_sign(call, place, monkeypatch):
+    array = np.frombuffer(bytes((*bytes(place), 0xF1, 2, 3, 4, 5, 6, 7, 8)), np.uint8)
+    if call is not numbers_at:
+        for bits in (8, 16, 32, 64):
+            monkeypatch.setitem(call.__globals__, f"read_{bits}", getattr(sw.jit, f"_read_{bits}"))
+    found = call(array.ctypes.data + place)
+    assert found == (0xF1, 0xF102, 0xF102_0304, 0xF102_0304_0506_0708 - (1 << 64))
+
+
+@jit
+def hand_over(address: int, value: int) -> int:
+    release(address, value)
+    return acquire(address) + 1
+
+
+def test_shared_words_are_stored_and_loaded_in_an_order_that_is_kept():
+    array = np.zeros(2, np.int64)
+    assert hand_over(array.ctypes.data + 8, -7) == -6
+    assert array.tolist() == [0, -7]
+    anew = numba.njit(hand_over.py_func)
+    anew(array.ctypes.data, 5)
+    (code,) = anew.inspect_llvm().values()
+    assert "store atomic" in code
+    assert "load atomic" in code
+    assert "release" in code
+    assert "acquire" in code
+
+
+@inlined
+def doubled(number: int) -> int:
+    return 2 * number
+
+
+def test_inlined_function_leaves_no_call_in_its_caller():
+    @numba.njit
+    def caller(number: int) -> int:
+        return doubled(number) + 1
+
+    assert caller(4) == 9
+    (code,) = caller.inspect_asm().values()
+    assert "doubled" not in "".join(line for line in code.splitlines() if "call" in line)

@@ -1,5 +1,6 @@
 """Rings: one writer, one reader, full, empty, wrapped, and in two processes."""
 
+import ctypes
 import os
 import re
 import subprocess
@@ -249,3 +250,21 @@ def test_two_processes_share_a_ring():
         assert put == count
         assert writer.free <= slots
         writer.close()
+
+
+def test_many_slots_are_given_back_at_once(ends):
+    for number in range(3):
+        assert ends.put(number)
+    ends.reader.release(2)
+    assert (ends.reader.tail, ends.writer.free) == (2, 3)
+    assert ends.take() == 2
+
+
+def test_address_is_where_the_ring_begins_and_keeps_nothing_of_the_memory():
+    memory = bytearray(64 + ring_size(SLOTS))
+    ends = memoryview(memory)
+    reader = RingReader(ends, 64, SLOTS)
+    assert reader.address == ctypes.addressof(ctypes.c_char.from_buffer(memory)) + 64
+    reader.close()
+    ends.release()
+    memory.clear()  # It can not while anything exports it.
