@@ -9,6 +9,7 @@ import gc
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from random import Random
 from time import perf_counter_ns, sleep, thread_time_ns
 from typing import Any
 
@@ -16,12 +17,13 @@ import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
+from numpy.typing import NDArray
 
 from bench.feed_peers import beside_peers
 from bench.hot import system_calls
 from bench.results import ROOT, Result, publish
 from bench.wire import SLOTS, Frames, Rig
-from protocol.itch50 import STOCK_DIRECTORY
+from protocol.itch50 import ADD_ORDER, ORDER_DELETE, STOCK_DIRECTORY
 from sim.card.functional.market import put_bbo
 from sim.card.functional.path import FeedPath
 from sim.venue import flow
@@ -34,12 +36,15 @@ from sw.ring import RingReader, RingWriter, ring_size
 SEED = 1
 MESSAGES, SYMBOLS = 300_000, 100
 RUNS = 7
-ROUNDS = 200_000
+RESTING, HARD_MESSAGES = 300_000, 200_000
+ROUNDS, CALLS = 200_000, 20_000
 REAL = "itch50/aapl_20200130_first4000.itch50"
 REAL_RUNS = 25
 
 _CHUNK = 256
 """Messages that stand before the book at once, as the wire stage would put them there."""
+
+_HARD_ADD, _HARD_DELETE = ADD_ORDER.struct.pack, ORDER_DELETE.struct.pack
 
 
 def measure() -> list[str]:
@@ -57,6 +62,7 @@ def measure() -> list[str]:
         frames = Frames(messages, payload_max)
         rate = _best(lambda frames=frames: Rig(stocks).seconds(frames), len(messages))
         results.append(_rate(f"frame to handled record at the host, {title}", rate, method))
+    results.append(_hard())
     results += beside_peers(messages)
     results += _real()
     results += _handled()
@@ -99,6 +105,40 @@ def _book_seconds(messages: Sequence[bytes], names: Sequence[str]) -> float:
         total += thread_time_ns() - start
         reader.release(path.counter("ring_head") - reader.tail)
     return total / 1e9
+
+
+def _hard() -> Result:
+    """Return the rate where nearly every message touches memory that no recent one has touched."""
+    rng, live, messages = Random(SEED), list(range(1, RESTING + 1)), []
+    messages += [_anywhere(rng, reference) for reference in live]
+    for reference in range(RESTING + 1, RESTING + HARD_MESSAGES + 1):
+        if rng.random() < 0.65:
+            at = rng.randrange(len(live))
+            live[at], live[-1] = live[-1], live[at]
+            messages.append(_HARD_DELETE(b"D", 1, 0, bytes(6), live.pop()))
+        else:
+            messages.append(_anywhere(rng, reference))
+            live.append(reference)
+    frames = Frames(messages, PAYLOAD_MAX)
+    first = len(frames.batches) * RESTING // len(messages) + 1
+    count = len(messages) * (len(frames.batches) - first) // len(frames.batches)
+
+    def run() -> float:
+        rig = Rig([("HARD", 1)])
+        rig.play(frames, 0, first)
+        return rig.seconds(frames, first)
+
+    method = (
+        f"{RESTING} resting orders on 1000 levels a side, then 65 % deletes of any and "
+        f"35 % adds; full packets, one core, best of {RUNS} runs, time of the CPU"
+    )
+    return _rate("frame to handled record at the host, hard flow", _best(run, count), method)
+
+
+def _anywhere(rng: Random, reference: int) -> bytes:
+    buys, away = rng.random() < 0.5, 100 * rng.randrange(1, 1_001)
+    side, price = (b"B", 1_000_000 - away) if buys else (b"S", 1_000_000 + away)
+    return _HARD_ADD(b"A", 1, 0, bytes(6), reference, side, 100, b"HARD    ", price)
 
 
 def _real() -> list[Result]:
@@ -171,14 +211,23 @@ def _handled() -> list[Result]:
     _rounds(path.address, feed.address, times)
     if feed.record_count != 2 * ROUNDS:
         raise RuntimeError(f"RECORDS_MISSED: records={feed.record_count}, rounds={2 * ROUNDS}")
-    method = f"{ROUNDS} records written by the same core, the processor's cycle counter, wall clock"
+    called = np.zeros(CALLS, np.int64)
+    for number in range(CALLS):
+        put_bbo(path.address, number & 63, number, number)
+        start = perf_counter_ns()
+        feed.drain()
+        called[number] = perf_counter_ns() - start
+    method = "{} records written by the same core just before, {}, wall clock"
+    counter = method.format(ROUNDS, "processor's cycle counter")
+    clock = method.format(CALLS, "one call each, the look at the clock counted")
     return [
-        Result(
-            f"ring poll to handled record, p{percentile}",
-            round(float(np.percentile(times, percentile)) / cycles_a_ns, 1),
-            "ns",
-            "lower",
-            method,
-        )
-        for percentile in (50, 99)
+        *_percentiles("ring poll to handled record", times / cycles_a_ns, counter),
+        *_percentiles("ring poll to handled record, called from Python", called, clock),
+    ]
+
+
+def _percentiles(name: str, times: NDArray[Any], method: str) -> list[Result]:
+    return [
+        Result(f"{name}, p{p}", round(float(np.percentile(times, p)), 1), "ns", "lower", method)
+        for p in (50, 99)
     ]

@@ -88,16 +88,16 @@ class Rig:
         self.card = FunctionalCard(memory, len(stocks), ORDERS)
         self.feed = start(self.card, stocks)
 
-    def play(self, frames: Frames) -> None:
-        """Take all frames on the card, and all records at the host."""
-        for batch in frames.batches:
+    def play(self, frames: Frames, first: int = 0, end: int | None = None) -> None:
+        """Take frames on the card, and all records at the host. The numbers are of batches."""
+        for batch in frames.batches[first:end]:
             self.card.receive_batch(frames.buffer, batch)
             self.feed.drain()
 
-    def seconds(self, frames: Frames) -> float:
+    def seconds(self, frames: Frames, first: int = 0) -> float:
         """Return the CPU's time of :meth:`play`."""
         start = thread_time_ns()
-        self.play(frames)
+        self.play(frames, first)
         return (thread_time_ns() - start) / 1e9
 
 
