@@ -1,10 +1,14 @@
 """A client of a venue on sockets, for tests: it keeps every packet and waits for what it names."""
 
 import asyncio
+from collections.abc import Coroutine
 from contextlib import suppress
+from typing import Any, TypeVar
 
 from protocol import ouch50, soupbintcp
 from sim.venue.settings import LineConfig, UserConfig, VenueConfig
+
+T = TypeVar("T")
 
 USER, PASSWORD = "TRADER", "SECRET"
 TIMEOUT_S = 20
@@ -139,3 +143,15 @@ class SocketClient:
                     await self._read()
             except ConnectionError:
                 return self.packets
+
+
+def run(trading: Coroutine[Any, Any, T]) -> T:
+    """Run a test's coroutine, and close what connections it leaves."""
+
+    async def closing() -> T:
+        try:
+            return await trading
+        finally:
+            await SocketClient.close_all()
+
+    return asyncio.run(closing())

@@ -45,7 +45,7 @@ class Venue:
         self.delivered[client.index] += packets
 
     def send(self, *packets, user=0, now_ns=100):
-        """Take packets as :mod:`tests.venue.test_gateway` makes them; return that user's answers."""
+        """Take packets as the gateway's tests make them; return that user's answers."""
         self.exchange.receive(
             self.exchange.clients[user], [packet[3:] for packet in packets], now_ns
         )
@@ -337,7 +337,7 @@ def test_journal_of_other_settings_is_refused(tmp_path):
 
 def test_journal_in_use_is_refused(tmp_path):
     venue = Venue(tmp_path / "x")
-    with pytest.raises(JournalError, match="x: is in use by another process$"):
+    with pytest.raises(JournalError, match=r"x: is in use by another process$"):
         Venue(tmp_path / "x")
     venue.journal.close()
 
@@ -346,7 +346,7 @@ def test_journal_in_use_is_refused(tmp_path):
 def test_file_that_is_no_journal_is_refused_and_left_as_it_is(tmp_path, content):
     path = tmp_path / "x"
     path.write_bytes(content)
-    with pytest.raises(JournalError, match="x: does not begin with a journal's header$"):
+    with pytest.raises(JournalError, match=r"x: does not begin with a journal's header$"):
         Venue(path)
     assert path.read_bytes() == content
 

@@ -1,5 +1,7 @@
 """Market data out: packets, what a line does to them, and re-requests."""
 
+from itertools import pairwise
+
 import pytest
 
 from protocol.moldudp64 import REQUEST
@@ -85,7 +87,7 @@ def test_line_loses_duplicates_and_reorders_as_often_as_it_should():
     line = Line(1, reorder_ppm=100_000)
     out = [int(data) for _, data in sent(line) + line.release()]
     assert sorted(out) == list(range(10_000))
-    swapped = sum(later < earlier for earlier, later in zip(out, out[1:], strict=False))
+    swapped = sum(later < earlier for earlier, later in pairwise(out))
     assert swapped == line.reordered_count
     assert 700 < swapped < 1_300
 

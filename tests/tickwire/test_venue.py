@@ -1,0 +1,322 @@
+"""``tickwire venue``: its configuration, its signals, and what a killed one brings back."""
+
+import asyncio
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+from random import Random
+from typing import get_args
+
+import pytest
+from typer.testing import CliRunner
+
+from sim.venue.settings import Action, VenuesConfig
+from tests.venue.socket_client import SocketClient, login, run, told
+from tests.venue.test_gateway import cancel, enter
+from tickwire.cli import app
+from tickwire.config import read
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+EXAMPLE = REPOSITORY / "docs" / "venues.toml"
+START_S = 240
+"""The first start of a machine compiles the matching engine."""
+
+LOGOUT = b"\0\1O"
+NAMES = (
+    *("ALPHA", "BRAVO", "CHARLIE", "DELTA", "ECHO"),
+    *("FOXTROT", "GOLF", "HOTEL", "INDIA", "JULIET"),
+)
+
+CONFIG = """
+[[venues]]
+name = "ALPHA"
+symbols = ["AAPL"]
+users = [{ name = "TRADER", password = "SECRET" }, { name = "OTHER", password = "SECRET" }]
+order_port = 0
+journal = "alpha.journal"
+"""
+
+
+class Process:
+    """A venue in a process of its own."""
+
+    def __init__(self, config: Path, *options: str):
+        command = [sys.executable, "-m", "tickwire", "venue", str(config), *options]
+        self._log = config.with_suffix(f".{time.monotonic_ns()}.log")
+        with self._log.open("wb") as log:
+            self.process = subprocess.Popen(
+                command, cwd=REPOSITORY, stdout=subprocess.DEVNULL, stderr=log
+            )
+
+    @property
+    def log(self) -> str:
+        return self._log.read_text()
+
+    def port(self, name: str = "ALPHA") -> int:
+        """Wait until a venue is open; return the port of its order entry."""
+        return int(self.wait_for(rf" {name}: session \S+ open on \S+: orders (\d+),").group(1))
+
+    def wait_for(self, pattern: str) -> re.Match[str]:
+        deadline = time.monotonic() + START_S
+        while time.monotonic() < deadline:
+            found = re.search(pattern, self.log)
+            if found:
+                return found
+            assert self.process.poll() is None, self.log
+            time.sleep(0.02)
+        raise AssertionError(f"{pattern!r} never came: {self.log}")
+
+    def end(self, number: int) -> int:
+        self.process.send_signal(number)
+        return self.process.wait(30)
+
+
+@pytest.fixture
+def start(tmp_path):
+    """Start venues that are killed when the test is over."""
+    started = []
+
+    def make(text: str = CONFIG, *options: str) -> Process:
+        path = tmp_path / "venues.toml"
+        path.write_text(text)
+        started.append(Process(path, *options))
+        return started[-1]
+
+    yield make
+    for process in started:
+        if process.process.poll() is None:
+            process.process.kill()
+            process.process.wait()
+
+
+# A venue that is killed.
+
+
+def test_no_answer_is_lost_or_doubled_when_the_venue_is_killed_while_orders_are_under_way(start):
+    rng = Random(seed := 2)
+    print(f"seed {seed}")
+    count, answers, session = 4_000, [], ""
+    killed_after = sorted(rng.sample(range(100, 2 * count - 2_000), 3))
+
+    async def live(process: Process, port: int, most: int) -> None:
+        """Trade until so many answers are there, and then kill the venue."""
+        nonlocal session
+        packet = login(session=session, sequence=len(answers) + 1)
+        client = await SocketClient.connect(port, packet)
+        found, first = await client.logged_in()
+        assert (found, first) == (session or found, len(answers) + 1)
+        session, before = found, len(answers)
+        # Sent again is whatever has no answer, and some that have one.
+        accepted = told(answers, "user_ref_num")
+        last = max((answer[1] for answer in accepted if answer[0] == "Order Accepted"), default=0)
+        orders = [enter(n, "BS"[n % 2], 10) for n in range(max(1, last - 50), count + 1)]
+        sending = asyncio.create_task(send(client, orders))
+        await client.until(lambda self: before + len(self.answers) >= most)
+        if most < answers_count:
+            process.process.kill()
+        else:
+            await sending
+            client.writer.write(LOGOUT)
+        answers.extend(packet for packet in await client.closed() if packet[:1] == b"S")
+        sending.cancel()
+
+    async def send(client: SocketClient, orders: list[bytes]) -> None:
+        for at in range(0, len(orders), 20):
+            client.writer.write(b"".join(orders[at : at + 20]))
+            while len(client.packets) < at - 300:  # Never far ahead, so that there is more to come.
+                await asyncio.sleep(0)
+
+    # A system event, an answer to each order, and two executions to each second order.
+    answers_count = 1 + 2 * count
+    for most in (*killed_after, answers_count):
+        process = start()
+        run(live(process, process.port(), most))
+        if most < answers_count:
+            assert process.process.wait(30) == -signal.SIGKILL
+            assert len(answers) < answers_count
+    assert len(answers) == answers_count
+    messages = told(answers, "user_ref_num", "match_number")
+    accepted = [message[1] for message in messages if message[0] == "Order Accepted"]
+    assert accepted == list(range(1, count + 1))
+    executed = [message[1:] for message in messages if message[0] == "Order Executed"]
+    assert sorted(ref for ref, _ in executed) == accepted
+    assert len({match for _, match in executed}) == count // 2
+
+
+def test_book_of_a_killed_venue_stands_again(start):
+    async def trade(port: int, data: bytes, count: int, sequence: int) -> list[tuple]:
+        client = await SocketClient.connect(port, login("OTHER", sequence=sequence))
+        return await client.ask(data, count)
+
+    process = start()
+    asked = enter(1, "B", 100, 1_000_000) + enter(2, "B", 50, 1_000_000) + cancel(1, 70)
+    assert len(run(trade(process.port(), asked, 4, 1))) == 4
+    process.end(signal.SIGKILL)
+    process = start()
+    answers = run(trade(process.port(), enter(3, "S", 90, 1_000_000), 4, 5))
+    assert [answer[:3] for answer in answers] == [
+        ("Order Accepted", 3, 90),
+        ("Order Executed", 3, 70),
+        ("Order Executed", 1, 70),
+        ("Order Executed", 3, 20),
+    ]
+
+
+# Signals.
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signal_ends_sessions_and_the_command(start, number):
+    async def trade(process: Process, port: int) -> list[bytes]:
+        client = await SocketClient.connect(port, login())
+        await client.logged_in()
+        process.process.send_signal(number)
+        packets = await client.closed()
+        return packets
+
+    process = start()
+    assert run(trade(process, process.port()))[-1] == b"Z"
+    assert process.process.wait(30) == 0
+    assert "TRADER left: end of session" in process.log
+    assert "Traceback" not in process.log
+
+
+def test_journal_in_use_is_one_line_and_exit_code_2(start):
+    first = start()
+    first.port()
+    second = start()
+    assert second.process.wait(START_S) == 2
+    assert re.fullmatch(
+        r"\S+venues.toml: venue ALPHA: \S+alpha.journal: is in use by another process\n", second.log
+    )
+
+
+def test_port_that_is_taken_is_one_line_and_exit_code_2(start):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        process = start(CONFIG.replace("order_port = 0", f"order_port = {port}"))
+        assert process.process.wait(START_S) == 2
+    last = process.log.splitlines()[-1]
+    assert "venues.toml: venue ALPHA: cannot be opened: " in last
+    assert "address already in use" in last
+    assert "Traceback" not in process.log
+
+
+def test_counts_are_served_to_prometheus(start):
+    pytest.importorskip("prometheus_client")
+
+    async def trade(port: int) -> None:
+        client = await SocketClient.connect(port, login())
+        assert len(await client.ask(enter(1, "S") + enter(2, "B"), 5)) == 5
+
+    process = start("metrics_port = 0\n" + CONFIG + "fees = { taker_fee = 3_000 }\n")
+    run(trade(process.port()))
+    url = process.wait_for(r"metrics on (\S+)").group(1)
+    with urllib.request.urlopen(url, timeout=20) as answer:
+        text = answer.read().decode()
+    assert 'tickwire_venue_messages_total{venue="ALPHA"} 2.0' in text
+    assert 'tickwire_venue_fees_usd{user="TRADER",venue="ALPHA"} 0.3' in text
+    assert 'tickwire_venue_shares_total{liquidity="made",user="TRADER",venue="ALPHA"} 100' in text
+    assert process.end(signal.SIGTERM) == 0
+
+
+# Configuration.
+
+
+def test_example_opens_ten_venues_on_sockets(start):
+    pytest.importorskip("prometheus_client")
+    text = EXAMPLE.read_text()
+    text = re.sub(r"(order_port|glimpse_port|rerequest_port|metrics_port) = \d+", r"\1 = 0", text)
+    text = text.replace("../build/venues/", "")
+    process = start(text)
+    ports = {name: process.port(name) for name in NAMES}
+    assert len(set(ports.values())) == len(NAMES) == 10
+
+    async def trade() -> dict[str, list[tuple]]:
+        found = {}
+        for name, port in ports.items():
+            client = await SocketClient.connect(port, login())
+            await client.logged_in()
+            found[name] = await client.ask(enter(1, price=10_100), 2)
+        return found
+
+    answers = run(trade())
+    expected = [("System Event",), ("Order Accepted", 1, 100)]
+    alpha, echo = answers.pop("ALPHA"), answers.pop("ECHO")
+    assert answers == dict.fromkeys(answers, expected)
+    assert echo == [("System Event",), ("Rejected", 1, 0x1D)]
+    assert alpha[0] == ("System Event",)
+    assert process.end(signal.SIGTERM) == 0
+    assert process.log.count(" left: ") >= 10
+
+
+def test_example_is_what_the_documentation_says_of_it():
+    config = read(EXAMPLE, VenuesConfig)
+    assert tuple(venue.name for venue in config.venues) == NAMES
+    actions = {step.action for venue in config.venues for step in venue.script}
+    assert actions == set(get_args(Action))
+
+
+VENUE = '[[venues]]\nname = "A"\nsymbols = ["X"]\norder_port = 0\n'
+USERS = 'users = [{ name = "U", password = "P" }]\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "Object missing required field `venues`"),
+        ("venues = []", "Expected `array` of length >= 1 - at `$.venues`"),
+        (VENUE, "Object missing required field `users` - at `$.venues[0]`"),
+        (VENUE + USERS + "prot = 1", "Object contains unknown field `prot` - at `$.venues[0]`"),
+        (VENUE + USERS + "glimpse_port = 65536", "Expected `int` <= 65535 - at `$.venues[0].gli"),
+        (VENUE + USERS + 'host = "::1"', "host must be an IPv4 address, not '::1' - at `$"),
+        (VENUE + USERS + 'timezone = "Mars"', "timezone must be one of the IANA, not 'Mars'"),
+        (VENUE + USERS + "price_increments = [[5, 1]]", "price_increments must begin at 0 and asc"),
+        (
+            VENUE + USERS + 'hours = { open = "09:30:00", close = "09:00:00" }',
+            "close must be after open, not 09:00:00 - at `$.venues[0].hours`",
+        ),
+        (
+            VENUE + USERS + 'script = [{ action = "slow", at_s = 1, for_s = 1 }]',
+            "delay_ms must be given for slow - at `$.venues[0].script[0]`",
+        ),
+        (
+            VENUE + USERS + 'script = [{ action = "feed_gap", for_s = 1 }]',
+            "one of at_s and at_messages must be given - at `$.venues[0].script[0]`",
+        ),
+        (
+            VENUE + USERS + 'script = [{ action = "explode", at_s = 1 }]',
+            "Invalid enum value 'explode' - at `$.venues[0].script[0].action`",
+        ),
+        (
+            VENUE + USERS + 'script = [{ action = "disconnect", at_s = 1, user = "V" }]',
+            "script names user V, who is not among users - at `$.venues[0]`",
+        ),
+        (
+            VENUE + USERS + 'latency = { order = { shape = "lognormal" } }',
+            "median_ns must be 1 or more of a lognormal shape, not 0 - at `$.venues[0].latency.o",
+        ),
+        ((VENUE + USERS) * 2, "venues names A twice"),
+        ((VENUE + USERS).replace('"X"', '"X", "X"'), "symbols names X twice - at `$.venues[0]`"),
+    ],
+)  # fmt: skip
+def test_configuration_that_is_wrong_is_one_line_and_exit_code_2(tmp_path, text, reason):
+    path = tmp_path / "bad.toml"
+    path.write_text(text)
+    ran = CliRunner().invoke(app, ["venue", str(path)])
+    assert ran.exit_code == 2
+    assert ran.stderr.startswith(f"{path}: {reason}")
+    assert ran.stderr.count("\n") == 1
+
+
+def test_ports_that_two_venues_name_are_refused(tmp_path):
+    path = tmp_path / "bad.toml"
+    text = (VENUE + USERS).replace("order_port = 0", "order_port = 5")
+    path.write_text(text + text.replace('"A"', '"B"'))
+    ran = CliRunner().invoke(app, ["venue", str(path)])
+    assert (ran.exit_code, ran.stderr) == (2, f"{path}: ports names 127.0.0.1:5/TCP twice\n")
