@@ -2,7 +2,7 @@
 
 import sys
 
-from bench import area, cycles, feed, matching, risk, verilated
+from bench import area, cycles, feed, matching, risk, venue, verilated
 
 PARTS = {
     "cycles": cycles.measure,
@@ -10,6 +10,7 @@ PARTS = {
     "risk": risk.measure,
     "matching": matching.measure,
     "feed": feed.measure,
+    "venue": venue.measure,
     "verilated": verilated.measure,
 }
 

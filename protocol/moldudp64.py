@@ -46,4 +46,6 @@ def packet(session: str, sequence_number: int, messages: list[bytes]) -> bytes:
     header = HEADER.pack(
         session=session, sequence_number=sequence_number, message_count=len(messages)
     )
-    return header + b"".join(BLOCK.pack(message_length=len(m)) + m for m in messages)
+    BLOCK.pack(message_length=max(map(len, messages), default=0))  # Refuses what does not fit.
+    length = BLOCK.struct.pack
+    return header + b"".join([length(len(m)) + m for m in messages])

@@ -155,7 +155,7 @@ SECTIONS: Mapping[str, Callable[[], str]] = {
     "moldudp64": lambda: layouts((moldudp64.HEADER, moldudp64.BLOCK, moldudp64.REQUEST)),
     "itch50": lambda: layouts(itch50.MESSAGES.layouts),
     "glimpse": lambda: layouts((glimpse.END_OF_SNAPSHOT,)),
-    "soupbintcp": lambda: layouts(soupbintcp.PACKETS.layouts),
+    "soupbintcp": lambda: layouts((*soupbintcp.PACKETS.layouts, soupbintcp.HEARTBEAT_TIMEOUT)),
     "ouch50 inbound": lambda: layouts(ouch50.INBOUND.layouts),
     "ouch50 outbound": lambda: layouts(ouch50.OUTBOUND.layouts),
     "ouch50 appendage": lambda: layouts((ouch50.APPENDAGE_LENGTH, ouch50.TAG_VALUE)),

@@ -242,6 +242,10 @@ class Record(NamedTuple):
 if Record._fields != EVENT.names:
     raise TypeError(f"Record has {Record._fields}, EVENT {EVENT.names}")
 
+_SIDES = {int(side): side for side in Side}
+_TIMES_IN_FORCE = {int(tif): tif for tif in TimeInForce}
+"""A look-up takes a fifth of the time of a call of the enumeration."""
+
 _U64_MAX = (1 << 64) - 1
 _STRUCT = Struct("=6q10i4bi")
 
@@ -252,7 +256,7 @@ def records(memory: bytes | memoryview) -> list[Record]:
 
 
 def _accepted(row: Record) -> list[Event]:
-    side, tif = Side(row.side), TimeInForce(row.time_in_force)
+    side, tif = _SIDES[row.side], _TIMES_IN_FORCE[row.time_in_force]
     price, reference = row.price, row.reference
     return [Accepted(row.order_id, row.locate, side, row.qty, price, tif, reference)]
 
@@ -284,7 +288,7 @@ def _self_matched(row: Record) -> list[Event]:
 
 
 def _replaced(row: Record) -> list[Event]:
-    side, tif = Side(row.side), TimeInForce(row.time_in_force)
+    side, tif = _SIDES[row.side], _TIMES_IN_FORCE[row.time_in_force]
     ids = row.order_id, row.other_id
     return [Replaced(*ids, row.locate, side, row.qty, row.price, tif, row.reference)]
 

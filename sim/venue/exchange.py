@@ -10,11 +10,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import msgspec
+import numpy as np
 
 from protocol import itch50
 from protocol.ouch50 import PRICE_MAX
 from protocol.units import NS_PER_SECOND
 from sim.venue import itch
+from sim.venue.events import Record, events_of, records
 from sim.venue.journal import (
     Entry,
     Journal,
@@ -35,6 +37,7 @@ from sim.venue.matching import (
 )
 from sim.venue.moldudp import Feed
 from sim.venue.ouch import Port
+from sim.venue.records import REQUEST
 from sim.venue.settings import FeesConfig, VenueConfig
 from sim.venue.soup import Stream, sequenced
 
@@ -51,7 +54,7 @@ _FIRST_ID_BITS = 32
 class BatchedEngine(MatchingEngine):
     """A matching engine that serves requests when it is told to, many at once.
 
-    Its methods return no events; :meth:`settle` does.
+    Its methods return no events; :meth:`settle` returns the records of all of them.
     """
 
     def __init__(self, orders: int = 1024, events: int = 4096) -> None:
@@ -62,13 +65,13 @@ class BatchedEngine(MatchingEngine):
         self._waiting += requests
         return []
 
-    def settle(self) -> list[Event]:
-        """Serve what waits and return what happened. ``records`` holds what was published."""
+    def settle(self) -> list[Record]:
+        """Serve what waits and return what happened and what was published."""
         waiting, self._waiting = self._waiting, []
         if not waiting:
-            self.records = self.records[:0]
             return []
-        return super()._do(*waiting)
+        rows = np.frombuffer(bytearray(b"".join(waiting)), REQUEST)
+        return records(self._memory.run(rows).tobytes())
 
 
 @dataclass
@@ -358,13 +361,12 @@ class Exchange:
 
     def settle(self) -> None:
         """Have the engine serve what it was asked, and make answers and market data of it."""
-        events = self.engine.settle()
-        records = self.engine.records
-        if len(records):
-            messages = itch.messages(records, self.stocks, self.now_ns)
-            self.feed.messages += [message for message, _ in messages]
-        if not events:
+        rows = self.engine.settle()
+        if not rows:
             return
+        messages = itch.messages_of(rows, self.stocks, self.now_ns)
+        self.feed.messages += [message for message, _ in messages]
+        events = events_of(rows)
         fees = self.config.fees
         by_owner: dict[int, list[Event]] = {}
         for event in events:

@@ -15,7 +15,7 @@ STATE                H
 ===================  =====================================================================
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,7 +50,7 @@ Head = tuple[int, int, bytes]
 def messages(
     rows: NDArray[np.void], stocks: Mapping[int, str], now_ns: int
 ) -> Iterator[tuple[bytes, Record]]:
-    """Yield the messages of events, each with the event that it tells of.
+    """Return the messages of events, each with the event that it tells of.
 
     Parameters
     ----------
@@ -61,8 +61,15 @@ def messages(
     now_ns : int
         Time of all of them, ns since midnight.
     """
+    return messages_of(records(rows.tobytes()), stocks, now_ns)
+
+
+def messages_of(
+    rows: Iterable[Record], stocks: Mapping[int, str], now_ns: int
+) -> Iterator[tuple[bytes, Record]]:
+    """Yield the messages of events that have been read: see :func:`messages`."""
     time = now_ns.to_bytes(6, "big")
-    for row in records(rows.tobytes()):
+    for row in rows:
         make = _MADE_BY.get(row.kind)
         if make is not None:
             stock = stocks.get(row.locate, "").encode().ljust(8)

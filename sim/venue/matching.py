@@ -111,9 +111,13 @@ def request(
     """Return a request as the engine reads it."""
     if not 0 <= locate < LOCATES:
         raise ValueError(f"locate must be 0 to {LOCATES - 1}, not {locate}")
+    if not (0 <= qty <= _FAR and 0 <= price <= _FAR):
+        qty, price = _clipped(qty), _clipped(price)
+    if not (0 <= min_qty <= _FAR and 0 <= max_floor <= _FAR):
+        min_qty, max_floor = _clipped(min_qty), _clipped(max_floor)
     return _REQUEST.pack(
-        *(op, order_id, orig_id, locate, side, _clipped(qty), _clipped(price), time_in_force),
-        *(flags, _clipped(min_qty), _clipped(max_floor), participant, self_match, session, value),
+        *(op, order_id, orig_id, locate, side, qty, price, time_in_force),
+        *(flags, min_qty, max_floor, participant, self_match, session, value),
     )
 
 

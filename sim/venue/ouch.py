@@ -221,7 +221,9 @@ class Port:
             self._self_match,
             _CROSSES[cross],
         )
-        self.publish(self._engine.enter(order), now_ns)
+        events = self._engine.enter(order)
+        if events:
+            self.publish(events, now_ns)
 
     def _replace(self, values: tuple[Any, ...], options: dict[int, Value], now_ns: int) -> None:
         _, orig, ref, qty, price, tif, display, sweep, cl_ord_id = values
