@@ -5,7 +5,6 @@ from operator import or_
 
 from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from hw.rtl.book import check_power_of_two
@@ -17,6 +16,7 @@ from hw.rtl.book.requests import (
     result,
     scan_request,
 )
+from hw.rtl.book.stash import Stash, entry_of
 from hw.rtl.book.table import Table
 from protocol.reasons import StaleReason
 
@@ -24,7 +24,7 @@ WAYS = hashing.HASH_COUNT
 TURNS = 8
 """Of so many cycles that a scan and moves share, a scan has one at least."""
 
-ORDER_COUNT_MIN, STASH_COUNT_MAX = 16, 16
+ORDER_COUNT_MIN = 16
 ORDER_COUNT_MAX = WAYS << hashing.BITS_MAX
 
 
@@ -94,7 +94,11 @@ class OrderMap(wiring.Component):
     def __init__(self, order_count: int, symbol_count: int = 64, stash_count: int = 16):
         check_power_of_two("order_count", order_count, ORDER_COUNT_MIN, ORDER_COUNT_MAX)
         check_power_of_two("symbol_count", symbol_count, 2, SYMBOL_COUNT_MAX)
-        check_power_of_two("stash_count", stash_count, 2, STASH_COUNT_MAX)
+        self._order = data.StructLayout(
+            {"symbol_index": range(symbol_count), "is_buy": 1, "price": 32, "shares": 32}
+        )
+        self._entry = entry_of(self._order)
+        self._stash = Stash(self._order, stash_count)
         self.order_count = order_count
         self.symbol_count = symbol_count
         self.stash_count = stash_count
@@ -108,13 +112,6 @@ class OrderMap(wiring.Component):
                 "stash_used": Out(range(stash_count + 1)),
                 "stash_used_max": Out(range(stash_count + 1)),
             }
-        )
-        symbol_index = range(symbol_count)
-        self._order = data.StructLayout(
-            {"symbol_index": symbol_index, "is_buy": 1, "price": 32, "shares": 32}
-        )
-        self._entry = data.StructLayout(
-            {"valid": 1, "reference": hashing.REFERENCE_BITS, "order": self._order}
         )
         self._addresses = data.ArrayLayout(self.hash_bits, WAYS)
         # A place in the sequence of a scan. The index behind the stash's last one ends it.
@@ -169,33 +166,10 @@ class OrderMap(wiring.Component):
         last_again = Signal()
         last_recent = last_valid | last_again
 
-        # The stash. A slot is taken and freed by a decision at once, its reference follows a cycle
-        # later and the rest two: references are compared all at once, the rest is read of one slot.
+        # The stash. A slot is taken and freed by a decision at once, and written a cycle later.
+        m.submodules.stash = stash = self._stash
         stash_taken = Signal(self.stash_count)
-        stash_valid = Signal(self.stash_count)
-        stash_write = Signal(self.stash_count)
-        stash_references = [
-            held(hashing.REFERENCE_BITS, f"stash_reference_{i}") for i in range(self.stash_count)
-        ]
-        for slot in range(self.stash_count):
-            with m.If(stash_write[slot]):
-                m.d.sync += [
-                    stash_references[slot].eq(last.stashed.reference),
-                    stash_valid[slot].eq(last.stashed.valid),
-                ]
-        stash_slot = held(range(self.stash_count), "stash_slot")
-        stash_store = Signal()
-        m.d.sync += [stash_slot.eq(_encode(stash_write)), stash_store.eq(stash_write.any())]
-        m.submodules.stash_orders = stash_orders = Memory(
-            shape=self._order, depth=self.stash_count, init=[]
-        )
-        write = stash_orders.write_port()
-        stash_order = stash_orders.read_port(domain="comb")
-        m.d.comb += [
-            write.addr.eq(stash_slot),
-            write.data.eq(last.stashed.order),
-            write.en.eq(stash_store),
-        ]
+        m.d.comb += stash.write_entry.eq(last.stashed)
 
         # The scan under way: all before ``walked`` is behind it, and the ways ``done`` there.
         # Looks of another epoch were overtaken by a step back and count for nothing.
@@ -221,9 +195,6 @@ class OrderMap(wiring.Component):
 
         # What to do in a cycle without a request: go on with a scan, or move an order out of the
         # stash. A scan leaves all turns but one of eight to moves while the stash fills up.
-        move_valid, move_reference = self._move_candidate(
-            m, stash_valid, stash_write, last.stashed.reference
-        )
         idle_look = Signal()
         idle_move = Signal()
         idle_reference = held(hashing.REFERENCE_BITS, "idle_reference")
@@ -231,15 +202,15 @@ class OrderMap(wiring.Component):
         turn = Signal(range(TURNS))
         crowded = Signal()
         m.d.sync += crowded.eq(self.stash_used > self.stash_count // TURNS)
-        may_move = move_valid & (~scanning | (crowded & ~scan.purge & ~fetch.in_stash))
+        may_move = stash.candidate_valid & (~scanning | (crowded & ~scan.purge & ~fetch.in_stash))
         may_look = scanning & ~(may_move & turn.any())
         m.d.sync += [
             idle_look.eq(may_look),
             idle_move.eq(may_move & ~may_look),
-            idle_reference.eq(move_reference),
+            idle_reference.eq(stash.candidate_reference),
         ]
         for way in range(WAYS):
-            address = hashing.circuit(way, move_reference, self.hash_bits)
+            address = hashing.circuit(way, stash.candidate_reference, self.hash_bits)
             m.d.sync += idle_addresses[way].eq(Mux(may_look, fetch_likely.index, address))
 
         # Stage 0: a request, or else a look or a move. Memory is read.
@@ -333,15 +304,11 @@ class OrderMap(wiring.Component):
                 ),
                 s2_same_buckets[way].eq(ahead == address),
             ]
-        for slot in range(self.stash_count):
-            m.d.sync += s2_slot_hits[slot].eq(
-                stash_valid[slot]
-                & Mux(
-                    s1.is_look,
-                    s1.position.in_stash & (s1.position.index == slot),
-                    stash_references[slot] == reference,
-                )
-            )
+        m.d.comb += stash.reference.eq(reference)
+        looked_at = Cat(
+            s1.position.in_stash & (s1.position.index == slot) for slot in range(self.stash_count)
+        )
+        m.d.sync += s2_slot_hits.eq(Mux(s1.is_look, stash.valid & looked_at, stash.hits))
 
         # Stage 2: references are compared, or the ways chosen that a look is for.
         s3_hits = held(WAYS, "s3_hits")
@@ -401,7 +368,7 @@ class OrderMap(wiring.Component):
                 s3_free[way].eq(~Mux(s2_f1_buckets[way], s2_f1.written.valid, entry.valid)),
             ]
         m.d.comb += [
-            stash_order.addr.eq(_encode(s2_slot_hits)),
+            stash.read_slots.eq(s2_slot_hits),
             s2_first.eq(_lowest(s2_matching)),
             s2_hits.eq(Mux(s2.is_look, s2_first, s2_found)),
         ]
@@ -447,7 +414,7 @@ class OrderMap(wiring.Component):
         ]
         # The stash's order comes late, so that it is chosen a stage later than the others.
         m.d.sync += [
-            s3_slot_order.eq(stash_order.data),
+            s3_slot_order.eq(stash.read_order),
             s3_in_slot.eq(~s2_f1_hit),
             s3_in_slot_value.eq(~s2_f1_hit & ~s2_insert),
             s3_decided.eq(
@@ -713,7 +680,7 @@ class OrderMap(wiring.Component):
             last_valid.eq(s4_valid),
             last_again.eq(last_valid),
             write_ways.eq(Mux(s4_valid, ways, 0)),
-            stash_write.eq(Mux(s4_valid, slots, 0)),
+            stash.write_slots.eq(Mux(s4_valid, slots, 0)),
         ]
         with m.If(s4_valid):
             m.d.sync += [
@@ -789,32 +756,6 @@ class OrderMap(wiring.Component):
         ]
         return following
 
-    def _move_candidate(self, m, stash_valid, stash_write, reference_written):
-        """Choose the reference of a stashed order, of another slot each cycle.
-
-        It may be out of date: a move looks for its order again and does nothing without it.
-        """
-        slot = Signal(range(self.stash_count))
-        valid = Signal()
-        reference = Signal(hashing.REFERENCE_BITS, reset_less=True)
-        # A second copy of the references, as they are compared all at once where they stand: read
-        # of one slot they would take more wires than the comparisons.
-        m.submodules.stash_candidates = candidates = Memory(
-            shape=hashing.REFERENCE_BITS, depth=self.stash_count, init=[]
-        )
-        write = candidates.write_port()
-        read = candidates.read_port(domain="comb")
-        m.d.comb += [
-            write.addr.eq(_encode(stash_write)),
-            write.data.eq(reference_written),
-            write.en.eq(stash_write.any()),
-            read.addr.eq(slot),
-        ]
-        m.d.sync += [slot.eq(slot + 1), valid.eq(stash_valid.any())]
-        with m.If(stash_valid.bit_select(slot, 1)):
-            m.d.sync += reference.eq(read.data)
-        return valid, reference
-
     def _random(self, m):
         """Return the way whose order a move puts out, one bit of four."""
         # x^16 + x^15 + x^13 + x^4 + 1 is primitive: a period of 65,535 cycles.
@@ -822,14 +763,6 @@ class OrderMap(wiring.Component):
         m.d.sync += state.eq(Cat(state[15] ^ state[14] ^ state[12] ^ state[3], state[:15]))
         number = state[: (WAYS - 1).bit_length()]
         return Cat(number == way for way in range(WAYS))
-
-
-def _encode(one_hot):
-    """Return the number of the set bit, zero where none is set."""
-    width = (len(one_hot) - 1).bit_length()
-    return Cat(
-        Cat(bit for i, bit in enumerate(one_hot) if i >> place & 1).any() for place in range(width)
-    )
 
 
 def _lowest(mask):
