@@ -18,7 +18,10 @@ from hw.rtl.wire.line import Line
 from hw.rtl.wire.xgmii import XgmiiReceiver, XgmiiTransmitter
 
 HEARTBEAT_CYCLES = 1_562_500  # 10 ms.
-METHOD = "yosys, nextpnr-ecp5, LFE5UM5G-85F grade 8, ports registered, seed 1"
+METHOD = (
+    "yosys, nextpnr-ecp5, LFE5UM5G-85F grade 8, ports registered, seed 1; "
+    "block RAMs of the order map at the sites of bench/floorplan.py"
+)
 
 
 def stages(width: int) -> dict[str, Callable[[], wiring.Component]]:
