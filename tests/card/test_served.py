@@ -140,6 +140,24 @@ def test_question_that_a_dead_host_left_is_not_answered_to_the_next(served):
         host.close()
 
 
+def test_next_host_does_not_touch_a_question_before_it_is_answered(served):
+    with served:
+        host = AttachedCard("c")
+    die(host)
+    served.place.set(aperture.REQUEST, "operation", aperture.Operation.READ)
+    asked = served.place.get(aperture.REQUEST, "sequence") + 1
+    served.place.set(aperture.REQUEST, "sequence", asked)
+    made = []
+    waiting = threading.Thread(target=lambda: made.append(AttachedCard("c", clock=lambda: 0)))
+    waiting.start()
+    time.sleep(0.05)
+    assert served.place.get(aperture.REQUEST, "sequence") == asked
+    assert served.place.get(aperture.REQUEST, "operation") == aperture.Operation.READ
+    with served:
+        waiting.join()
+    die(made[0])
+
+
 def test_second_host_is_refused_and_the_first_goes_on(served):
     with served:
         host = AttachedCard("c")
