@@ -11,8 +11,8 @@ after the answer, so there is never more than one question. As for the rings, a 
 only after everything that was written before it: x86-64 keeps stores in program order, and other
 machines are refused.
 
-The card counts its beats in a line of its own. It ends by saying so; a card that is killed stops
-counting, and leaves the file behind.
+The card counts its heartbeats in a line of its own. It ends by saying so; a card that is killed
+stops counting, and leaves the file behind.
 """
 
 from enum import IntEnum, unique
@@ -92,11 +92,11 @@ HEAD = _line(
     uint("Card Pid", 24, 8, "Process that serves the card."),
     Field("Kind", 32, 16, Kind.ALPHA, "What the card is."),
 )
-BEAT = _line(
-    "Aperture Beat",
-    uint("Beat Count", 0, 8, "Times that the card has gone round its loop."),
-    uint("Beat Time Ns", 8, 8, "Monotonic time of the newest beat."),
-    uint("Ended", 16, 8, "1: the card has ended, and will not beat again."),
+HEARTBEAT = _line(
+    "Aperture Heartbeat",
+    uint("Heartbeat Count", 0, 8, "Times that the card has gone round its loop."),
+    uint("Heartbeat Time Ns", 8, 8, "Monotonic time of the newest heartbeat."),
+    uint("Ended", 16, 8, "1: the card has ended, and will not come back."),
 )
 HOST = _line("Aperture Host", uint("Host Pid", 0, 8, "Process that is or was attached."))
 REQUEST = _line(
@@ -113,7 +113,7 @@ RESPONSE = _line(
     uint("Sequence", 56, 8, "Number of the question that this answers, written last."),
 )
 
-LINES = (HEAD, BEAT, HOST, REQUEST, RESPONSE)
+LINES = (HEAD, HEARTBEAT, HOST, REQUEST, RESPONSE)
 """The page, from its beginning."""
 
 

@@ -15,10 +15,10 @@ from sw.aperture import Aperture, attach
 from sw.errors import CardAbsentError, CardLostError
 
 SILENCE_MAX_NS = 100_000_000
-"""How long a card may go without a beat, unless said otherwise."""
+"""How long a card may go without a heartbeat, unless said otherwise."""
 LOOK_MAX_NS = 10_000_000
-"""What one look at the beat adds to the silence at most: time in which the host itself did not run
-tells nothing of the card."""
+"""What one look at the heartbeat adds to the silence at most: time in which the host itself did not
+run tells nothing of the card."""
 _SPINS = 1_000
 """Looks for an answer before the processor is offered to others, as the card may need it."""
 
@@ -35,7 +35,7 @@ class AttachedCard:
     wait_ns : int
         How long to wait for a card that is not served yet.
     silence_max_ns : int
-        How long the card may go without a beat.
+        How long the card may go without a heartbeat.
 
     Attributes
     ----------
@@ -64,7 +64,7 @@ class AttachedCard:
         self.memory = self._aperture.memory
         self.card_pid = self._aperture.get(aperture.HEAD, "card_pid")
         self._words = self._aperture.words
-        self._beat = -1
+        self._heartbeat = -1
         self._looked_ns = clock()
         self._silence_ns = 0
         try:
@@ -78,7 +78,7 @@ class AttachedCard:
 
     @property
     def silence_ns(self) -> int:
-        """For how long no beat has been seen, as of the newest :meth:`check`."""
+        """For how long no heartbeat has been seen, as of the newest :meth:`check`."""
         return self._silence_ns
 
     def read(self, address: int) -> int:
@@ -90,15 +90,15 @@ class AttachedCard:
         self._ask(Operation.WRITE, address, value)
 
     def check(self, now_ns: int) -> None:
-        """Look for a beat.
+        """Look for a heartbeat.
 
-        Raises :class:`~sw.errors.CardLostError` when the card has ended, or when it has not beaten
-        for longer than ``silence_max_ns``. To be called at least every :data:`LOOK_MAX_NS`; a
-        longer pause is counted as that.
+        Raises :class:`~sw.errors.CardLostError` when the card has ended, or has not given a
+        heartbeat for longer than ``silence_max_ns``. To be called at least every
+        :data:`LOOK_MAX_NS`; a longer pause is counted as that.
         """
-        beat = self._words[_BEAT_COUNT]
-        if beat != self._beat:
-            self._beat, self._silence_ns = beat, 0
+        heartbeat = self._words[_HEARTBEAT_COUNT]
+        if heartbeat != self._heartbeat:
+            self._heartbeat, self._silence_ns = heartbeat, 0
         else:
             self._silence_ns += min(now_ns - self._looked_ns, LOOK_MAX_NS)
         self._looked_ns = now_ns
@@ -108,7 +108,7 @@ class AttachedCard:
             alive = self._aperture.is_held(Holder.CARD)
             raise CardLostError(
                 f"CARD_{'SILENT' if alive else 'DIED'}: name={self.name}, pid={self.card_pid}, "
-                f"silence_ms={self._silence_ns // 1_000_000}, beats={beat}"
+                f"silence_ms={self._silence_ns // 1_000_000}, heartbeats={heartbeat}"
             )
 
     def close(self) -> None:
@@ -165,8 +165,8 @@ def _wait_for(name: str, clock: Callable[[], int], wait_ns: int) -> Aperture:
 
 _RETRY_NS = 20_000_000
 
-_BEAT_COUNT = aperture.word(aperture.BEAT, "beat_count")
-_ENDED = aperture.word(aperture.BEAT, "ended")
+_HEARTBEAT_COUNT = aperture.word(aperture.HEARTBEAT, "heartbeat_count")
+_ENDED = aperture.word(aperture.HEARTBEAT, "ended")
 _OPERATION = aperture.word(aperture.REQUEST, "operation")
 _ADDRESS = aperture.word(aperture.REQUEST, "address")
 _VALUE = aperture.word(aperture.REQUEST, "value")

@@ -1,8 +1,8 @@
 """`tickwire run --attach`: the host engine on a card that runs freely in another process.
 
-The loop makes no system call while there is something to do: rings and the card's beat are memory,
-and the clock is read in user space. With nothing to do for a while it offers its processor to
-others, as the card may be waiting for it.
+The loop makes no system call while there is something to do: rings and the card's heartbeat are
+memory, and the clock is read in user space. With nothing to do for a while it offers its processor
+to others, as the card may be waiting for it.
 """
 
 import os
@@ -32,7 +32,7 @@ class Attachment:
     """Which card to trade on, and for how long.
 
     ``wait_s`` is how long to wait for a card that is not served yet. Trading ends with the feed, or
-    after ``seconds``. A card without a beat for ``silence_ms`` is lost. With ``spin`` the host
+    after ``seconds``. A card without a heartbeat for ``silence_ms`` is lost. With ``spin`` the host
     never offers its processor to others.
     """
 
@@ -81,7 +81,7 @@ def trade(config: EngineConfig, attachment: Attachment, journal_file: BinaryIO) 
 
 
 def _loop(card: AttachedCard, engine: Engine, attachment: Attachment, stop: Stop) -> None:
-    """Trade. Each round takes what stands in the rings and looks for the card's beat."""
+    """Trade. Each round takes what stands in the rings and looks for the card's heartbeat."""
     clock = time.monotonic_ns
     end_ns = None
     if attachment.seconds is not None:

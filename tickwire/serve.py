@@ -101,12 +101,12 @@ class _Serving:
         self._is_over = False
         make = MAKE_CARD[kind]
         if kind is CardKind.VERILATED:
-            make = partial(make_verilated, on_progress=self._beat)
+            make = partial(make_verilated, on_progress=self._heartbeat)
         self._card = make(place.memory, symbol_count, exchange.take)
         self._server = CardServer(place, self._card, self._on_attach, self._on_release)
 
-    def _beat(self) -> None:
-        self._server.beat()
+    def _heartbeat(self) -> None:
+        self._server.heartbeat()
 
     def run(self, stop: Stop) -> None:
         while not (stop.asked or self._is_over):

@@ -118,7 +118,7 @@ class Exchange:
         self._load()
 
     def _load(self) -> None:
-        """Load the matching engine's compiled code now, and not while the card should beat."""
+        """Load the matching engine's compiled code now: later there are heartbeats to be given."""
         book = ReplayBook(orders=2)
         for ref in range(1, 100):  # More than there is room for, so that it has to grow.
             book.on_add(ref, locate=1, side=Side.BUY, shares=1, price=1)

@@ -21,7 +21,7 @@ class ResettableCard(Card, Protocol):
 
 
 class CardServer:
-    """Answers the host that is attached, and beats. Everything happens in :meth:`poll`.
+    """Answers the host that is attached, and gives heartbeats. Everything happens in :meth:`poll`.
 
     A host that dies is noticed by the lock that it no longer holds, within
     :data:`LOOK_INTERVAL_NS`: the card's kill switch is set and the card is stopped. One that lives
@@ -64,17 +64,20 @@ class CardServer:
         self._answered = 0
         self._next_look_ns = 0
         self.host_pid: int | None = None
-        self.beat()
+        self.heartbeat()
         publish(place)
 
-    def beat(self) -> None:
+    def heartbeat(self) -> None:
         """Tell the host that the card lives. For long work between two calls of :meth:`poll`."""
-        self._words[_BEAT_TIME] = self._clock()
-        self._words[_BEAT_COUNT] += 1
+        self._words[_HEARTBEAT_TIME] = self._clock()
+        self._words[_HEARTBEAT_COUNT] += 1
 
     def poll(self) -> bool:
-        """Beat, look after the host, and answer its question. Returns whether there was one."""
-        self.beat()
+        """Give a heartbeat, look after the host, answer its question.
+
+        Returns whether there was a question.
+        """
+        self.heartbeat()
         if self.host_pid is not None and self._clock() >= self._next_look_ns:
             self._next_look_ns = self._clock() + LOOK_INTERVAL_NS
             if not self._place.is_held(Holder.HOST):
@@ -125,13 +128,13 @@ class CardServer:
 
         The card must have let go of the memory.
         """
-        self._place.set(aperture.BEAT, "ended", 1)
+        self._place.set(aperture.HEARTBEAT, "ended", 1)
         self._place.unlink()
         self._place.close()
 
 
-_BEAT_COUNT = aperture.word(aperture.BEAT, "beat_count")
-_BEAT_TIME = aperture.word(aperture.BEAT, "beat_time_ns")
+_HEARTBEAT_COUNT = aperture.word(aperture.HEARTBEAT, "heartbeat_count")
+_HEARTBEAT_TIME = aperture.word(aperture.HEARTBEAT, "heartbeat_time_ns")
 _OPERATION = aperture.word(aperture.REQUEST, "operation")
 _ADDRESS = aperture.word(aperture.REQUEST, "address")
 _VALUE = aperture.word(aperture.REQUEST, "value")

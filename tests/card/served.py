@@ -11,6 +11,7 @@ from itertools import count
 from multiprocessing.connection import Connection
 from typing import Any
 
+from protocol.units import NS_PER_SECOND
 from sim.card.functional import FunctionalCard
 from sim.card.port import Port
 from sim.card.served import CardServer
@@ -19,7 +20,7 @@ from sw.attach import AttachedCard
 from sw.risk import Risk
 
 _NUMBERS = count()
-_LET_GO_S = 5
+_LET_GO_S = 10
 
 
 class ServedCard:
@@ -37,7 +38,7 @@ class ServedCard:
         self._process.start()
         other.close()
         self._pipe.recv()
-        self._card = AttachedCard(name)
+        self._card = AttachedCard(name, silence_max_ns=_LET_GO_S * NS_PER_SECOND)
         self.memory = self._card.memory
         self.read = self._card.read
         self.write = self._card.write

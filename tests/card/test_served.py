@@ -65,6 +65,16 @@ def served(tmp_path, monkeypatch):
     made.place.close()
 
 
+def attached():
+    """Attach, with patience: how long this thread or the other stands still is not tested."""
+
+    def clock():
+        time.sleep(0.0001)  # Lets the other thread run.
+        return time.monotonic_ns()
+
+    return AttachedCard("c", clock=clock, silence_max_ns=10_000 * MS)
+
+
 def die(host):
     """Let go of a host's aperture as the system does when the host is killed."""
     host.memory.release()
@@ -73,7 +83,7 @@ def die(host):
 
 def test_host_reads_and_writes_registers(served):
     with served:
-        host = AttachedCard("c")
+        host = attached()
         assert host.read(registers.IDENTITY_REGISTER.address()) == registers.IDENTITY
         host.write(registers.FEED_SEQUENCE.address(), (1 << 64) + 12)
         assert host.read(registers.FEED_SEQUENCE.address()) == 12
@@ -82,13 +92,13 @@ def test_host_reads_and_writes_registers(served):
 
 def test_host_that_detaches_leaves_a_stopped_card_for_the_next(served):
     with served:
-        host = AttachedCard("c")
+        host = attached()
         host.write(registers.KILL.address(), 0)
         host.write(registers.FEED_SEQUENCE.address(), 77)
         host.memory[5] = 9
         host.close()
         assert served.card.read(registers.KILL.address()) == 1
-        host = AttachedCard("c")
+        host = attached()
         assert host.read(registers.FEED_SEQUENCE.address()) == 1
         assert host.memory[5] == 0
         host.close()
@@ -97,7 +107,7 @@ def test_host_that_detaches_leaves_a_stopped_card_for_the_next(served):
 
 def test_host_that_dies_is_noticed_at_the_next_look_and_the_card_is_killed(served):
     with served:
-        host = AttachedCard("c")
+        host = attached()
         host.write(registers.KILL.address(), 0)
     served.now_ns = 1_000 * MS
     served.server.poll()  # A look while it lives.
@@ -117,10 +127,10 @@ def test_host_that_comes_before_the_death_of_the_last_was_noticed_finds_a_card_a
     served,
 ):
     with served:
-        host = AttachedCard("c")
+        host = attached()
         host.write(registers.FEED_SEQUENCE.address(), 77)
         die(host)
-        host = AttachedCard("c")
+        host = attached()
         assert host.read(registers.FEED_SEQUENCE.address()) == 1
         host.close()
     assert served.told == ["attached", "died", "attached", "detached"]
@@ -128,21 +138,21 @@ def test_host_that_comes_before_the_death_of_the_last_was_noticed_finds_a_card_a
 
 def test_question_that_a_dead_host_left_is_not_answered_to_the_next(served):
     with served:
-        host = AttachedCard("c")
+        host = attached()
     words = served.place.words
     words[aperture.word(aperture.REQUEST, "operation")] = aperture.Operation.READ
     words[aperture.word(aperture.REQUEST, "address")] = registers.IDENTITY_REGISTER.address()
     words[aperture.word(aperture.REQUEST, "sequence")] += 1
     die(host)
     with served:
-        host = AttachedCard("c")
+        host = attached()
         assert host.read(registers.SYMBOL_COUNT.address()) == 4
         host.close()
 
 
 def test_next_host_does_not_touch_a_question_before_it_is_answered(served):
     with served:
-        host = AttachedCard("c")
+        host = attached()
     die(host)
     served.place.set(aperture.REQUEST, "operation", aperture.Operation.READ)
     asked = served.place.get(aperture.REQUEST, "sequence") + 1
@@ -160,9 +170,9 @@ def test_next_host_does_not_touch_a_question_before_it_is_answered(served):
 
 def test_second_host_is_refused_and_the_first_goes_on(served):
     with served:
-        host = AttachedCard("c")
+        host = attached()
         with pytest.raises(AttachError, match=r"^CARD_ATTACHED: name=c, host_pid=\d+$"):
-            AttachedCard("c")
+            attached()
         assert host.read(registers.SYMBOL_COUNT.address()) == 4
         host.close()
 
@@ -171,7 +181,7 @@ def test_card_of_another_register_map_is_refused_with_both_versions(served, monk
     values = {registers.VERSION.address(): 2 << 16, 0: registers.IDENTITY}
     monkeypatch.setattr(served.card, "read", values.__getitem__)
     with served:
-        host = AttachedCard("c")
+        host = attached()
         with pytest.raises(
             VersionMismatchError, match=r"^CARD_VERSION_MISMATCH: version=2\.0, expected=1\.1$"
         ):
@@ -180,10 +190,10 @@ def test_card_of_another_register_map_is_refused_with_both_versions(served, monk
 
 
 @pytest.mark.skipif(os.uname().sysname != "Linux", reason="seccomp is Linux's")
-def test_polling_rings_and_beat_and_publishing_makes_no_system_call(served):
+def test_polling_rings_and_heartbeat_and_publishing_makes_no_system_call(served):
     """In strict mode the system kills a process at its first call but read and write."""
     with served:
-        host = AttachedCard("c")
+        host = attached()
     market, command = RingReader(host.memory, 0, 4), RingWriter(host.memory, 1024, 4)
     card = RingWriter(served.place.memory, 0, 4)
     assert card.put(bytes(64))
@@ -216,17 +226,17 @@ def test_silent_card_is_lost_after_more_than_its_time(served):
     with served:
         host = AttachedCard("c", clock=lambda: 0)
     now_ns = 500 * MS
-    served.server.beat()
+    served.server.heartbeat()
     host.check(now_ns)
     for _ in range(SILENCE_MAX_NS // LOOK_MAX_NS):
         now_ns += LOOK_MAX_NS
         host.check(now_ns)
     assert host.silence_ns == SILENCE_MAX_NS
-    beats = served.place.get(aperture.BEAT, "beat_count")
-    text = f"CARD_SILENT: name=c, pid={host.card_pid}, silence_ms=100, beats={beats}"
+    heartbeats = served.place.get(aperture.HEARTBEAT, "heartbeat_count")
+    text = f"CARD_SILENT: name=c, pid={host.card_pid}, silence_ms=100, heartbeats={heartbeats}"
     with pytest.raises(CardLostError, match=f"^{re.escape(text)}$"):
         host.check(now_ns + 1)
-    served.server.beat()
+    served.server.heartbeat()
     host.check(now_ns + 2)
     assert host.silence_ns == 0
     die(host)
@@ -243,8 +253,8 @@ def test_time_in_which_the_host_stood_still_is_not_the_card_s_silence(served):
 
 def test_card_that_ends_says_so_at_once(served):
     with served:
-        host = AttachedCard("c")
-    served.place.set(aperture.BEAT, "ended", 1)
+        host = attached()
+    served.place.set(aperture.HEARTBEAT, "ended", 1)
     text = f"^CARD_ENDED: name=c, pid={host.card_pid}$"
     with pytest.raises(CardLostError, match=text):
         host.check(0)

@@ -38,7 +38,7 @@ def test_words_of_the_page_stand_where_the_table_says():
         for line, field in (
             (aperture.HEAD, "identity"),
             (aperture.HEAD, "card_pid"),
-            (aperture.BEAT, "beat_count"),
+            (aperture.HEARTBEAT, "heartbeat_count"),
             (aperture.HOST, "host_pid"),
             (aperture.REQUEST, "operation"),
             (aperture.REQUEST, "sequence"),

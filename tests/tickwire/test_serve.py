@@ -174,7 +174,7 @@ def test_killed_card_is_noticed_named_and_replaced(folder, tmp_path):
             assert time.monotonic() - begin < 10
         text = (
             rf"CARD_DIED: name={card.name}, pid={card.process.pid}, "
-            r"silence_ms=(\d+), beats=\d+, open_orders=(\d+)\n"
+            r"silence_ms=(\d+), heartbeats=\d+, open_orders=(\d+)\n"
         )
         found = re.fullmatch(text, said)
         assert found, said
