@@ -55,6 +55,8 @@ class Status(IntEnum):
     """The host has not attached, or is not attached any more."""
     UNKNOWN_OPERATION = 2
     """The card knows no such operation."""
+    FAILED = 3
+    """The card cannot do what was asked, such as to run with rings that cannot be."""
 
 
 @unique

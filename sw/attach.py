@@ -12,7 +12,7 @@ from protocol import aperture
 from protocol.aperture import Holder, Operation, Status
 from protocol.units import NS_PER_SECOND
 from sw.aperture import Aperture, attach
-from sw.errors import CardAbsentError, CardLostError
+from sw.errors import CardAbsentError, CardError, CardLostError
 
 SILENCE_MAX_NS = 100_000_000
 """How long a card may go without a heartbeat, unless said otherwise."""
@@ -82,11 +82,18 @@ class AttachedCard:
         return self._silence_ns
 
     def read(self, address: int) -> int:
-        """Return a register's 64 bits. An address without a register reads 0."""
+        """Return a register's 64 bits. An address without a register reads 0.
+
+        Raises :class:`~sw.errors.CardLostError` when the card is lost meanwhile.
+        """
         return self._ask(Operation.READ, address)
 
     def write(self, address: int, value: int) -> None:
-        """Write a register. What that causes has been done on return."""
+        """Write a register. What that causes has been done on return.
+
+        Raises :class:`~sw.errors.CardError` when the card cannot do it, and
+        :class:`~sw.errors.CardLostError` when it is lost meanwhile.
+        """
         self._ask(Operation.WRITE, address, value)
 
     def check(self, now_ns: int) -> None:
@@ -137,9 +144,9 @@ class AttachedCard:
         self._await_answer()
         status = words[_STATUS]
         if status != Status.DONE:
-            raise CardLostError(
+            raise CardError(
                 f"CARD_REFUSES: name={self.name}, operation={operation.name}, "
-                f"status={Status(status).name}"
+                f"address=0x{address:x}, status={Status(status).name}"
             )
         return words[_ANSWER]
 

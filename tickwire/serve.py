@@ -103,7 +103,13 @@ class _Serving:
         if kind is CardKind.VERILATED:
             make = partial(make_verilated, on_progress=self._heartbeat)
         self._card = make(place.memory, symbol_count, exchange.take)
-        self._server = CardServer(place, self._card, self._on_attach, self._on_release)
+        self._server = CardServer(
+            place,
+            self._card,
+            self._on_attach,
+            self._on_release,
+            lambda reason: _say(self._name, f"cannot do what the host asked: {reason}"),
+        )
 
     def _heartbeat(self) -> None:
         self._server.heartbeat()

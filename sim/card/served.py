@@ -8,6 +8,7 @@ from protocol import aperture, registers
 from protocol.aperture import Holder, Operation, Status
 from sw.aperture import Aperture, publish
 from sw.card import Card
+from sw.errors import HostError
 
 LOOK_INTERVAL_NS = 10_000_000
 """How often it is asked whether the host still lives."""
@@ -38,6 +39,8 @@ class CardServer:
         Called with the host's process when it has attached.
     on_release : callable
         Called with its process, and whether it detached itself; False when it died.
+    on_fault : callable
+        Takes why the card cannot do what it was asked.
     clock : callable
         Returns monotonic time in ns.
 
@@ -53,6 +56,7 @@ class CardServer:
         card: ResettableCard,
         on_attach: Callable[[int], None] = lambda pid: None,
         on_release: Callable[[int, bool], None] = lambda pid, detached: None,
+        on_fault: Callable[[str], None] = lambda reason: None,
         clock: Callable[[], int] = time.monotonic_ns,
     ):
         self._place = place
@@ -61,6 +65,7 @@ class CardServer:
         self._on_attach = on_attach
         self._on_release = on_release
         self._clock = clock
+        self._on_fault = on_fault
         self._answered = 0
         self._next_look_ns = 0
         self.host_pid: int | None = None
@@ -86,7 +91,11 @@ class CardServer:
         sequence = words[_REQUEST_SEQUENCE]
         if sequence == self._answered:
             return False
-        status, value = self._do(words[_OPERATION], words[_ADDRESS], words[_VALUE])
+        try:
+            status, value = self._do(words[_OPERATION], words[_ADDRESS], words[_VALUE])
+        except HostError as error:  # The host's mistake must not end the card.
+            self._on_fault(str(error))
+            status, value = Status.FAILED, 0
         words[_STATUS] = status
         words[_ANSWER] = value
         words[_RESPONSE_SEQUENCE] = self._answered = sequence

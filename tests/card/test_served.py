@@ -15,7 +15,7 @@ from sim.card.served import LOOK_INTERVAL_NS, CardServer
 from sw.aperture import attach, create
 from sw.attach import LOOK_MAX_NS, SILENCE_MAX_NS, AttachedCard
 from sw.card import identify
-from sw.errors import AttachError, CardLostError, VersionMismatchError
+from sw.errors import AttachError, CardError, CardLostError, VersionMismatchError
 from sw.ring import RingReader, RingWriter
 
 MS = 1_000_000
@@ -35,6 +35,7 @@ class Served:
             self.card,
             lambda pid: self.told.append("attached"),
             lambda pid, detached: self.told.append("detached" if detached else "died"),
+            self.told.append,
             lambda: self.now_ns,
         )
         self._stop = threading.Event()
@@ -301,6 +302,18 @@ def test_unknown_operation_and_question_of_nobody_are_refused(served):
     assert ask(99) == aperture.Status.UNKNOWN_OPERATION
     assert ask(aperture.Operation.READ) == aperture.Status.DONE
     holder.close()
+
+
+def test_what_the_card_cannot_do_is_said_and_the_card_goes_on(served):
+    with served:
+        host = attached()
+        host.write(registers.MARKET_SLOTS.address(), 3)
+        text = r"^CARD_REFUSES: name=c, operation=WRITE, address=0x28, status=FAILED$"
+        with pytest.raises(CardError, match=text):
+            host.write(registers.CONTROL.address(), 1)
+        assert host.read(registers.SYMBOL_COUNT.address()) == 4
+        host.close()
+    assert served.told == ["attached", "RING_SLOTS_NOT_POWER_OF_TWO: slots=3", "detached"]
 
 
 def test_closed_server_leaves_no_file(tmp_path, monkeypatch):
