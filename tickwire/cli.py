@@ -14,6 +14,7 @@ from tickwire import book as book_command
 from tickwire import decode as decode_command
 from tickwire import generate as generate_command
 from tickwire import journal as journal_command
+from tickwire import peek as peek_command
 from tickwire import run as run_command
 from tickwire import serve as serve_command
 from tickwire import venue as venue_command
@@ -84,7 +85,7 @@ def run(
         float | None, typer.Option(help="End after so long, with --attach.", min=0)
     ] = None,
     silence: Annotated[
-        float, typer.Option(help="Milliseconds without a beat after which that card is lost.")
+        float, typer.Option(help="Milliseconds without a heartbeat after which that card is lost.")
     ] = 100,
     spin: Annotated[
         bool, typer.Option("--spin", help="Never offer the processor to others, with --attach.")
@@ -141,6 +142,27 @@ def compare(
     with exit_codes():
         if not compare_command.run(config, seed, seeds, waves):
             raise typer.Exit(1)
+
+
+@app.command()
+def peek(
+    signal: Annotated[
+        list[str],
+        typer.Argument(help="Path of a signal in the card, as feed.messages; * and ? match."),
+    ],
+    file: Annotated[
+        Path | None, typer.Option(help="What to play before: .itch50, pcap or pcapng.")
+    ] = None,
+    messages: Annotated[int, typer.Option(help="Of these so many at least.", min=0)] = 1_000,
+    symbols: Annotated[int, typer.Option(help="Symbol slots.", min=2)] = 4,
+    orders: Annotated[int, typer.Option(help="Orders in the book.", min=16)] = 1024,
+) -> None:
+    """Print signals of the card's RTL by name, after it has taken part of a day.
+
+    Exit code 2 and one line on stderr tell what is wrong with the file, or that no signal matches.
+    """
+    with exit_codes():
+        peek_command.run(signal, file, messages, symbols, orders)
 
 
 @app.command()

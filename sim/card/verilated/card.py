@@ -3,12 +3,14 @@
 import ctypes
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from hw.rtl.csr import ADDRESS_BITS
 from hw.rtl.params import CardParams
 from protocol import registers
 from sim.card.port import Port
 from sim.card.verilated.build import build
+from sim.card.verilated.snapshot import Signal, read_snapshot
 from sim.card.waves import Waves
 from sw.ring import ring_size
 
@@ -19,6 +21,8 @@ _QUIET = 160
 """Cycles without a move at the card's edges after which everything that was under way is done: it
 is longer than the longest pause between two moves, a ring's look at its control line."""
 _LONGEST = 1_000_000
+_AROUND = "TOP.card.component."
+"""What stands around the card in a snapshot: Verilator's own top, and the one with flat ports."""
 _FRAME_MAX = 2_048
 
 
@@ -50,6 +54,8 @@ class VerilatedCard:
         slower.
     on_progress : callable
         Called now and then while the card sweeps its memories, which takes long.
+    visible : bool
+        Whether :meth:`signals` can be asked for. Such a card is built as one with waves is.
 
     Attributes
     ----------
@@ -65,12 +71,13 @@ class VerilatedCard:
         time_stands: bool = False,
         waves: Waves | None = None,
         on_progress: Callable[[], None] = lambda: None,
+        visible: bool = False,
     ):
         self.memory = memory
         self.params = params
         self._transmit = transmit
         self._on_progress = on_progress
-        library = build(params, waves is not None)
+        library = build(params, visible or waves is not None)
         period_ps = 0 if time_stands else CLOCK_PS[params.width]
         self._call = _functions(library)
         # Kept, since the card holds its address and no more.
@@ -91,6 +98,23 @@ class VerilatedCard:
         """Return to the state after power-up: no rings, no symbols, no limits, killed."""
         self._call.card_reset(self._card)
         self._show_commands(0)
+
+    def signals(self) -> dict[str, Signal]:
+        """Return every named signal as it is now, by its path in the card: ``feed.messages``.
+
+        Memories are not among them. Raises ``OSError`` for a card that is not visible.
+        """
+        with TemporaryDirectory() as folder:
+            path = Path(folder, "now.vcd")
+            if not self._call.card_snapshot(self._card, str(path).encode()):
+                raise OSError("no signal can be seen: the card must be visible")
+            with path.open() as file:
+                found = read_snapshot(file)
+        return {
+            name.removeprefix(_AROUND): signal
+            for name, signal in found.items()
+            if name.startswith(_AROUND) and not name.rpartition(".")[2].startswith("$")
+        }
 
     def close(self) -> None:
         """Stop, and let go of the rings' memory; a closed card is of no more use."""
@@ -196,6 +220,7 @@ def _functions(library: Path) -> ctypes.CDLL:
         ("card_commands", None, (card, u64, u64, u64)),
         ("card_sent", u64, (card, data, u64)),
         ("card_trace", ctypes.c_int, (card, ctypes.c_char_p, u64, u64)),
+        ("card_snapshot", ctypes.c_int, (card, ctypes.c_char_p)),
     ):
         function = getattr(call, name)
         function.restype, function.argtypes = result, arguments
