@@ -66,8 +66,6 @@ class DelayLine:
             return
         loop = asyncio.get_running_loop()
         due = loop.time() + delay_ns / NS_PER_SECOND
-        if self._waiting:
-            due = max(due, self._waiting[-1][0])
         self._waiting.append((due, function, arguments))
         if self._timer is None:
             self._timer = loop.call_at(due, self._run)
@@ -75,6 +73,7 @@ class DelayLine:
     def _run(self) -> None:
         self._timer = None
         loop = asyncio.get_running_loop()
+        # One that is due earlier than one before it waits for that one.
         while self._waiting and self._waiting[0][0] <= loop.time():
             _, function, arguments = self._waiting.popleft()
             function(*arguments)

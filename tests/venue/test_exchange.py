@@ -369,6 +369,7 @@ def test_session_that_has_ended_is_set_aside_and_a_new_one_begins(tmp_path):
 def test_snapshot_and_feed_tell_the_same_book():
     venue = Venue()
     play(venue, 900, seed=5)
+    venue.send(enter(5_000, price=900_000, display="N"), now_ns=10**6)
     exchange = venue.exchange
     messages = list(
         snapshot(

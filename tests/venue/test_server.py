@@ -21,6 +21,7 @@ from sim.venue.settings import (
     StepConfig,
     UserConfig,
 )
+from sim.venue.timing import DelayLine, latencies
 from tests.venue.socket_client import (
     GROUP_A,
     GROUP_B,
@@ -178,6 +179,20 @@ def test_stop_cancels_orders_and_ends_the_session_for_everybody():
     asyncio.run(run())
 
 
+def test_order_that_is_under_way_at_the_stop_is_answered_before_the_end():
+    async def run():
+        latency = LatenciesConfig(order=LatencyConfig(3_600 * SECOND // 1_000))
+        async with trading(latency=latency) as (venue, client):
+            client.writer.write(enter(1))
+            await settled(lambda: venue._requests._waiting)
+            await venue.stop()
+            packets = await client.closed()
+            assert told(packets[-4:-1]) == [(ACCEPTED, 1, 100), (CANCELED, 1, 100, "E"), START]
+            assert packets[-1] == b"Z"
+
+    asyncio.run(run())
+
+
 def test_heartbeats_by_the_clock_and_silence_ends_a_connection():
     async def run():
         clock = HandClock()
@@ -228,6 +243,47 @@ def test_latency_delays_answers_and_keeps_their_order():
     asyncio.run(run())
 
 
+def test_delay_line_keeps_the_order_whatever_the_delays():
+    async def run():
+        line, made = DelayLine(), []
+        for number, delay_ms in enumerate((30, 1, 20, 0)):
+            line.call(delay_ms * 1_000_000, made.append, number)
+        assert made == []
+        started = asyncio.get_running_loop().time()
+        await settled(lambda: len(made) == 4)
+        assert made == [0, 1, 2, 3]
+        assert asyncio.get_running_loop().time() - started >= 0.029
+        line.call(0, made.append, 4)
+        assert made[-1] == 4  # At once, as nothing is before it.
+        line.call(10**12, made.append, 5)
+        line.call(10**12, made.append, 6)
+        line.flush()
+        assert made[-2:] == [5, 6]
+        line.call(10**12, made.append, 7)
+        line.drop()
+        line.flush()
+        assert made[-1] == 6
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("config", "median", "p99"),
+    [
+        (LatencyConfig(5_000), 5_000, 5_000),
+        (LatencyConfig(5_000, 1_000, "uniform"), 5_000, 5_980),
+        (LatencyConfig(5_000, 15_000, "lognormal"), 5_000, 20_000),
+    ],
+)
+def test_latencies_have_the_median_and_the_99th_percentile_that_were_asked_for(config, median, p99):
+    draw = latencies(config, "seed")
+    found = sorted(draw() for _ in range(20_000))
+    assert found[10_000] == pytest.approx(median, rel=0.03)
+    assert found[19_800] == pytest.approx(p99, rel=0.05)
+    again = latencies(config, "seed")
+    assert sorted(again() for _ in range(20_000)) == found
+
+
 # A restart.
 
 
@@ -243,6 +299,26 @@ def test_venue_that_was_killed_goes_on_from_its_journal(tmp_path):
             assert await client.logged_in() == (session, 3)
             assert await client.take(1) == [(ACCEPTED, 2, 100)]
             assert await client.ask(enter(2) + replace(1, 3), 1) == [("Order Replaced", 1, 3, 100)]
+
+    asyncio.run(run())
+
+
+def test_market_data_of_before_is_not_sent_again_and_is_served_on_request(tmp_path, listeners):
+    async def run():
+        path, lines = tmp_path / "journal", (GROUP_A, GROUP_B)
+        async with trading(journal=path, lines=lines) as (venue, client):
+            await client.ask(enter(1), 1)
+        assert sum(count for _, count, _ in listeners[0].packets()) == 8
+        async with opened(journal=path, lines=lines) as venue:
+            client = await SocketClient.connect(venue.order_port, login(sequence=0))
+            await client.logged_in()
+            await client.ask(cancel(1), 1)
+            fresh = [packet for packet in listeners[0].packets() if packet[1]]
+            assert [(sequence, count) for sequence, count, _ in fresh] == [(9, 1)]
+            asked = moldudp64.REQUEST.pack(
+                session=venue.exchange.session, sequence_number=8, requested_message_count=1
+            )
+            assert venue.exchange.feed.answer(asked)[22:23] == b"A"
 
     asyncio.run(run())
 
