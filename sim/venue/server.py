@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import socket
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, cast
@@ -10,13 +9,13 @@ from zoneinfo import ZoneInfo
 
 from msgspec import UNSET
 
-from protocol.frames import Address
 from protocol.units import NS_PER_SECOND
 from sim.venue.capture import Capture, CapturedConnection, address_of
 from sim.venue.exchange import Client, Exchange
 from sim.venue.glimpse import snapshot
 from sim.venue.journal import Journal
-from sim.venue.moldudp import HEARTBEAT_INTERVAL_NS, Line
+from sim.venue.moldudp import HEARTBEAT_INTERVAL_NS
+from sim.venue.output import Output
 from sim.venue.script import Script
 from sim.venue.settings import VenueConfig
 from sim.venue.soup import Connection, Login, Refusal, Stream
@@ -153,59 +152,6 @@ class _Requests(asyncio.DatagramProtocol):
         log.warning("%s: re-requests: %s", self._venue.name, exc)
 
 
-class _Output:
-    """One line of the feed: what the line does, and where it goes."""
-
-    def __init__(self, venue: "VenueServer", index: int):
-        config = venue.config.lines[index]
-        self._venue = venue
-        self.name = "AB"[index]
-        self.line = Line(
-            f"{venue.seed}/{venue.name}/{self.name}",
-            config.loss_ppm,
-            config.duplicate_ppm,
-            config.reorder_ppm,
-            config.delay_ns,
-            config.jitter_ns,
-        )
-        self._to = (config.group, config.port)
-        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._socket.setblocking(False)
-        host = socket.inet_aton(venue.config.host)
-        self._socket.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, host)
-        self._socket.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, 1)
-        self._socket.bind((venue.config.host, 0))
-        self._ends: tuple[Address, Address] = (
-            address_of(*self._socket.getsockname()),
-            address_of(*self._to),
-        )
-        self.packet_count = self.unsent_count = 0
-
-    def put(self, outgoing: Sequence[tuple[int, bytes]], extra_ns: int) -> None:
-        """Send packets, each after its delay and one more."""
-        for delay_ns, data in outgoing:
-            if delay_ns + extra_ns:
-                loop = asyncio.get_running_loop()
-                loop.call_later((delay_ns + extra_ns) / NS_PER_SECOND, self._send, data)
-            else:
-                self._send(data)
-
-    def _send(self, data: bytes) -> None:
-        if self._socket.fileno() < 0:
-            return
-        if self._venue.capture is not None:
-            self._venue.capture.datagram(*self._ends, data, self._venue.clock.wall_ns())
-        try:
-            self._socket.sendto(data, self._to)
-            self.packet_count += 1
-        except OSError:  # As on any network: what the kernel does not take is lost.
-            self.unsent_count += 1
-
-    def close(self) -> None:
-        """Close the socket."""
-        self._socket.close()
-
-
 class VenueServer:
     """A venue on sockets. :meth:`start` opens it, :meth:`stop` ends its session.
 
@@ -265,7 +211,7 @@ class VenueServer:
         self._requests = DelayLine()
         self._order_ns = latencies(config.latency.order, f"{seed}/{config.name}/order")
         self._answer_ns = latencies(config.latency.answer, f"{seed}/{config.name}/answer")
-        self.outputs: list[_Output] = []
+        self.outputs: list[Output] = []
         self._servers: list[asyncio.Server] = []
         self._datagrams: asyncio.DatagramTransport | None = None
         self._published_ns = 0
@@ -282,7 +228,9 @@ class VenueServer:
         """Open all sockets. Raises :class:`OSError` when one cannot be had."""
         loop, config = asyncio.get_running_loop(), self.config
         try:
-            self.outputs = [_Output(self, index) for index in range(len(config.lines))]
+            for name, line in zip("AB", config.lines, strict=False):
+                seed = f"{self.seed}/{self.name}/{name}"
+                self.outputs.append(Output(name, line, config.host, seed, self.clock, self.capture))
             if self.exchange.phase == "":
                 self.exchange.command("start", self.now_ns())
             else:
@@ -437,8 +385,8 @@ class VenueServer:
             self._published_ns = now_ns
             heartbeat = self.exchange.feed.heartbeat()
             for output in self.outputs:
-                output.put(output.line.release(), 0)
-                output.put([(0, heartbeat)], 0)
+                output.put(output.line.release())
+                output.put([(0, heartbeat)])
         self._keep_hours()
         self._follow_script()
         if self.capture is not None:
@@ -495,8 +443,8 @@ class VenueServer:
             peer.close()
         end = self.exchange.feed.end_of_session()
         for output in self.outputs:
-            output.put(output.line.release(), 0)
-            output.put([(0, end)] * _ENDS_SENT, 0)
+            output.put(output.line.release())
+            output.put([(0, end)] * _ENDS_SENT)
         self._close_sockets()
         for _ in range(100):
             if not self.peers:

@@ -1,6 +1,7 @@
 """A client of a venue on sockets, for tests: it keeps every packet and waits for what it names."""
 
 import asyncio
+import os
 from collections.abc import Coroutine
 from contextlib import suppress
 from typing import Any, TypeVar
@@ -12,7 +13,9 @@ T = TypeVar("T")
 
 USER, PASSWORD = "TRADER", "SECRET"
 TIMEOUT_S = 20
-GROUP_A, GROUP_B = LineConfig("239.192.26.1", 26477), LineConfig("239.192.26.2", 26477)
+_OWN = f"{os.getpid() >> 8 & 0xFF}.{os.getpid() & 0xFF}"
+# Groups of this process alone: tests that run beside it hear nothing of these.
+GROUP_A, GROUP_B = LineConfig(f"239.193.{_OWN}", 26477), LineConfig(f"239.194.{_OWN}", 26477)
 
 
 def settings(**more) -> VenueConfig:
