@@ -19,6 +19,7 @@ kind and body.
 
 import fcntl
 import os
+import stat
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -96,11 +97,15 @@ class Journal:
         self.path = path
         self.cut_bytes = 0
         self._file = -1
+        self._failure = ""
         if path is None:
             return
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+            if not stat.S_ISREG(os.fstat(self._file).st_mode):
+                self.close()
+                raise JournalError(f"{path}: is not a regular file")
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             self.close()
@@ -140,7 +145,12 @@ class Journal:
         self.write(_framed(b"H" + body))
 
     def write(self, data: bytes) -> None:
-        """Append entries. Raises :class:`JournalError` when the file takes no more."""
+        """Append entries. Raises :class:`JournalError` when the file takes no more.
+
+        It does so ever after: what stood behind a torn entry would not be read again.
+        """
+        if self._failure:
+            raise JournalError(self._failure)
         if self._file < 0:
             return
         try:
@@ -148,7 +158,8 @@ class Journal:
             while done < len(data):
                 done += os.write(self._file, data[done:])
         except OSError as error:
-            raise JournalError(f"{self.path}: {error.strerror or error}") from None
+            self._failure = f"{self.path}: {error.strerror or error}"
+            raise JournalError(self._failure) from None
 
     def set_aside(self, suffix: str) -> None:
         """Keep what there is under another name and go on with an empty file."""

@@ -2,12 +2,14 @@
 
 import asyncio
 import re
+import resource
 import signal
 import socket
 import subprocess
 import sys
 import time
 import urllib.request
+from contextlib import suppress
 from pathlib import Path
 from random import Random
 from typing import get_args
@@ -45,13 +47,16 @@ journal = "alpha.journal"
 class Process:
     """A venue in a process of its own."""
 
-    def __init__(self, config: Path, *options: str):
+    def __init__(self, config: Path, *options: str, file_size_max: int | None = None):
         command = [sys.executable, "-m", "tickwire", "venue", str(config), *options]
         self._log = config.with_suffix(f".{time.monotonic_ns()}.log")
         with self._log.open("wb") as log:
             self.process = subprocess.Popen(
                 command, cwd=REPOSITORY, stdout=subprocess.DEVNULL, stderr=log
             )
+        if file_size_max is not None:
+            limits = (file_size_max, file_size_max)
+            resource.prlimit(self.process.pid, resource.RLIMIT_FSIZE, limits)
 
     @property
     def log(self) -> str:
@@ -81,10 +86,10 @@ def start(tmp_path):
     """Start venues that are killed when the test is over."""
     started = []
 
-    def make(text: str = CONFIG, *options: str) -> Process:
+    def make(text: str = CONFIG, *options: str, **more: int) -> Process:
         path = tmp_path / "venues.toml"
         path.write_text(text)
-        started.append(Process(path, *options))
+        started.append(Process(path, *options, **more))
         return started[-1]
 
     yield make
@@ -165,6 +170,32 @@ def test_book_of_a_killed_venue_stands_again(start):
         ("Order Executed", 1, 70),
         ("Order Executed", 3, 20),
     ]
+
+
+def test_venue_whose_journal_takes_no_more_sends_nothing_that_is_not_in_it(start):
+    async def trade(port: int, session: str, sequence: int) -> tuple[str, list[bytes]]:
+        client = await SocketClient.connect(port, login(session=session, sequence=sequence))
+        session, _ = await client.logged_in()
+        if sequence == 1:
+            for first in range(1, 2_000, 100):
+                client.writer.write(b"".join(enter(first + n) for n in range(100)))
+                with suppress(ConnectionError):
+                    await client.take(100)
+            return session, [p for p in await client.closed() if p[:1] == b"S"]
+        client.writer.write(LOGOUT)
+        return session, [p for p in await client.closed() if p[:1] == b"S"]
+
+    process = start(file_size_max=100_000)
+    session, answers = run(trade(process.port(), "", 1))
+    assert process.process.wait(30) == 1
+    assert re.search(r"cannot write: \S+alpha.journal: File too large\n$", process.log)
+    assert "Traceback" not in process.log
+    assert 100 < len(answers) < 1_000
+    process = start()
+    _, more = run(trade(process.port(), session, len(answers) + 1))
+    refs = [answer[1] for answer in told(answers + more, "user_ref_num") if len(answer) > 1]
+    assert refs == list(range(1, len(refs) + 1))
+    assert len(refs) >= len(answers) - 1
 
 
 # Signals.

@@ -1,6 +1,8 @@
 """A venue without its sockets: its day, its rules, and what its journal brings back."""
 
+import os
 import shutil
+from pathlib import Path
 from random import Random
 
 import pytest
@@ -349,6 +351,36 @@ def test_file_that_is_no_journal_is_refused_and_left_as_it_is(tmp_path, content)
     with pytest.raises(JournalError, match=r"x: does not begin with a journal's header$"):
         Venue(path)
     assert path.read_bytes() == content
+
+
+def test_journal_must_be_a_regular_file():
+    with pytest.raises(JournalError, match=r"^/dev/full: is not a regular file$"):
+        Journal(Path("/dev/full"))
+
+
+def test_nothing_is_written_or_delivered_after_a_write_has_failed(tmp_path, monkeypatch):
+    venue = Venue(tmp_path / "x")
+    venue.send(enter(1))
+    before = venue.state()[2][0][:]
+    real = os.write
+
+    def write_half(file, data):
+        if len(data) < 40:
+            raise OSError(28, "No space left on device")
+        return real(file, data[: len(data) - 30])
+
+    with monkeypatch.context() as patch:
+        patch.setattr("sim.venue.journal.os.write", write_half)
+        with pytest.raises(JournalError, match=r"x: No space left on device$"):
+            venue.send(enter(2))
+    with pytest.raises(JournalError, match=r"x: No space left on device$"):
+        venue.send(enter(3))
+    assert venue.delivered[0] == []
+    venue.journal.close()
+    again = Venue(tmp_path / "x")
+    assert again.journal.cut_bytes > 0
+    assert again.state()[2][0][: len(before)] == before
+    assert (ACCEPTED, 3, 100) not in told([p[2:] for p in again.state()[2][0]])
 
 
 def test_session_that_has_ended_is_set_aside_and_a_new_one_begins(tmp_path):
