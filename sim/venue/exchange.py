@@ -395,16 +395,14 @@ class Exchange:
 
     def _commit(self, entry: bytes) -> None:
         """Write an entry and the answers that follow from it, and only then deliver them."""
-        entries, out = [entry], []
+        entries = [entry]
+        for client in self.answered:
+            first = client.stream.next_sequence
+            entries.append(answers_entry(client.index, first, client.fresh))
+        self.journal.write(b"".join(entries))
         answered, self.answered = self.answered, []
         for client in answered:
-            first = client.stream.next_sequence
-            packets = client.take()
-            entries.append(answers_entry(client.index, first, packets))
-            out.append((client, packets))
-        self.journal.write(b"".join(entries))
-        for client, packets in out:
-            self._deliver(client, packets)
+            self._deliver(client, client.take())
         self._publish()
 
     # The journal.

@@ -376,6 +376,7 @@ def test_nothing_is_written_or_delivered_after_a_write_has_failed(tmp_path, monk
     with pytest.raises(JournalError, match=r"x: No space left on device$"):
         venue.send(enter(3))
     assert venue.delivered[0] == []
+    assert venue.state()[2][0] == before  # Nor does a login see it.
     venue.journal.close()
     again = Venue(tmp_path / "x")
     assert again.journal.cut_bytes > 0
