@@ -118,14 +118,19 @@ def _open_metrics(path: Path, port: int, venues: list[VenueServer]) -> Callable[
 def _failure_handler(failures: list[BaseException], stop: asyncio.Event) -> Callable[..., None]:
     """Return what asyncio calls for an exception that nobody has caught.
 
-    The network's are worth a line. Any other leaves a venue in a state that nobody knows, so that
-    nothing more may be sent.
+    The network's are worth a line, but one a second: without a file descriptor left, asyncio calls
+    a thousand times for each connection that it cannot accept. Any other leaves a venue in a state
+    that nobody knows, so that nothing more may be sent.
     """
+    said_s: dict[str, float] = {}
 
     def handle(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         error = context.get("exception")
         if isinstance(error, OSError):
-            log.warning("%s: %s", context["message"], error)
+            line, now_s = f"{context['message']}: {error}", loop.time()
+            if now_s - said_s.get(line, -1) >= 1:
+                said_s[line] = now_s
+                log.warning("%s", line)
             return
         is_expected = error is None or isinstance(error, JournalError)
         log.critical("%s: %s", context["message"], error, exc_info=None if is_expected else error)

@@ -239,6 +239,24 @@ def test_port_that_is_taken_is_one_line_and_exit_code_2(start):
     assert "Traceback" not in process.log
 
 
+def test_venue_without_file_descriptors_left_says_so_once_a_second_and_lives(start):
+    process = start()
+    port = process.port()
+    resource.prlimit(process.process.pid, resource.RLIMIT_NOFILE, (40, 40))
+    links = [socket.create_connection(("127.0.0.1", port)) for _ in range(100)]
+    process.wait_for("Too many open files")
+    for link in links:
+        link.close()
+
+    async def trade() -> list[tuple]:
+        client = await SocketClient.connect(port, login())
+        return await client.ask(enter(1), 2)
+
+    assert run(trade())[1] == ("Order Accepted", 1, 100)
+    assert process.end(signal.SIGTERM) == 0
+    assert 1 <= process.log.count("Too many open files") <= 20
+
+
 def test_counts_are_served_to_prometheus(start):
     pytest.importorskip("prometheus_client")
 
