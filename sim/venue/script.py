@@ -69,11 +69,6 @@ class Script:
             if step.action in actions and step.delay_ms is not UNSET
         )
 
-    @property
-    def is_idle(self) -> bool:
-        """Whether nothing is running."""
-        return not self._running
-
 
 def _count(value: object) -> int:
     return value if isinstance(value, int) else 0
