@@ -26,6 +26,7 @@ from bench.wire import SLOTS, Frames, Rig
 from protocol.itch50 import ADD_ORDER, ORDER_DELETE, STOCK_DIRECTORY
 from sim.card.functional.market import put_bbo
 from sim.card.functional.path import FeedPath
+from sim.card.port import Port
 from sim.venue import flow
 from sim.venue.publisher import PAYLOAD_MAX
 from sw.feed import Feed
@@ -62,7 +63,7 @@ def measure() -> list[str]:
         frames = Frames(messages, payload_max)
         rate = _best(lambda frames=frames: Rig(stocks).seconds(frames), len(messages))
         results.append(_rate(f"frame to handled record at the host, {title}", rate, method))
-    results.append(_hard())
+    results += [_one_by_one(messages, stocks, method), _hard()]
     results += beside_peers(messages)
     results += _real()
     results += _handled()
@@ -105,6 +106,25 @@ def _book_seconds(messages: Sequence[bytes], names: Sequence[str]) -> float:
         total += thread_time_ns() - start
         reader.release(path.counter("ring_head") - reader.tail)
     return total / 1e9
+
+
+def _one_by_one(
+    messages: Sequence[bytes], stocks: Sequence[tuple[str, int]], method: str
+) -> Result:
+    """Return the rate where Python hands every frame over and takes its records."""
+    frames = Frames(messages, 0)
+    data = [frames.buffer[at : at + size].tobytes() for at, size, _, _ in frames.rows.tolist()]
+
+    def run() -> float:
+        rig = Rig(stocks)
+        start = thread_time_ns()
+        for number, frame in enumerate(data):
+            rig.card.receive(Port.FEED_A, frame, number)
+            rig.feed.drain()
+        return (thread_time_ns() - start) / 1e9
+
+    rate = _best(run, len(messages), runs=2)
+    return _rate("frame to handled record at the host, two calls from Python a frame", rate, method)
 
 
 def _hard() -> Result:

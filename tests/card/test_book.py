@@ -363,6 +363,28 @@ def test_executions_and_trades_are_told_with_price_and_side(message, expected):
         )
 
 
+@pytest.mark.parametrize(
+    ("message", "price"),
+    [
+        (execute(A, 1, 30), 500),
+        (execute_at(A, 2, 7, 555, "Y"), 555),
+        (execute_at(A, 2, 7, 555, "N"), 0),
+        (trade("P", 12, 444), 444),
+        (trade("Q", 13, 445), 445),
+        (trade("Q", 0, 445), 0),
+    ],
+)
+def test_gate_is_told_the_price_of_the_newest_trade(message, price):
+    feed = Feed()
+    feed.apply(add(A, 1, "B", 100, 500))
+    feed.apply(add(A, 2, "S", 100, 600))
+    assert feed.path.market_of(0).last_price == 0
+    feed.apply(message, golden=False)
+    market = feed.path.market_of(0)
+    assert (market.bid_price, market.ask_price, market.last_price) == (500, 600, price)
+    assert feed.path.market_of(1).last_price == 0
+
+
 def operation(rng: Random, locates: tuple[int, ...], refs: int) -> bytes:
     """Return any book message, sound or not."""
     locate, ref, other = rng.choice(locates), rng.randrange(refs), rng.randrange(refs)

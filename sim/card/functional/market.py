@@ -135,6 +135,7 @@ def put_bbo(core: int, index: int, sequence: int, ts_ns: int) -> None:
 def _has_slot(core: int, head: Any) -> bool:
     """Whether there is a slot for a record that may not wait; if not it is counted."""
     flush(core)
+    # Room that the host has made since is for those that wait.
     if head["waiting_count"] or _is_full(head):
         head["skipped"] += 1
         return False
