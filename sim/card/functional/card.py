@@ -1,7 +1,8 @@
 """The functional card: stages, registers and rings joined."""
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from contextlib import closing
+from functools import cache, partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,7 @@ from sim.card.functional.path import FeedPath
 from sim.card.functional.records import FEED_LINES, FRAME
 from sim.card.port import Port
 from sw.card import read
-from sw.ring import RingReader, RingWriter
+from sw.ring import RingReader, RingWriter, ring_size
 from sw.risk import Risk
 
 _FEED_COUNTERS = (
@@ -76,7 +77,7 @@ class FunctionalCard:
         self._values: dict[int, int] = {}
         self._now_ns = 0
         self._running = False
-        Risk(1)  # Loads its compiled rules, so that no card stands still for that when it starts.
+        _load_compiled()
         self.reset()
 
     # The host's side.
@@ -305,3 +306,12 @@ class FunctionalCard:
 
 def _element(values: Sequence[int] | NDArray[np.int64], index: int) -> Callable[[], int]:
     return lambda: int(values[index])
+
+
+@cache
+def _load_compiled() -> None:
+    """Load what is compiled, so that no card stands still for that when it is started."""
+    Risk(1)
+    memory = memoryview(bytearray(ring_size(2)))
+    with closing(RingWriter(memory, 0, 2)) as market:
+        FeedPath(1, 1, market)
