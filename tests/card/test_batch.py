@@ -331,3 +331,21 @@ def test_feed_path_is_plain_python_where_numba_is_switched_off():
         check=False,
     )
     assert found.returncode == 0, found.stderr
+
+
+def test_card_does_not_stand_still_for_its_compiled_functions_when_it_starts():
+    code = (
+        "from sim.card.functional import FunctionalCard\n"
+        "FunctionalCard(memoryview(bytearray(64)))\n"
+        "from sim.card.functional.path import run, let_pass\n"
+        "print(len(run.signatures), len(let_pass.signatures))\n"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert found.stdout == "1 1\n", found.stderr
