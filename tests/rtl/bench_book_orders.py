@@ -41,6 +41,9 @@ RESULT_FIELDS = fields(result(SYMBOL_COUNT))
 # Where things are in ``stimulus`` and ``flags``: see ``Top`` in the test.
 REQUEST_AT = 1
 SCAN_AT = REQUEST_AT + request(SYMBOL_COUNT, HASH_BITS).size
+BUSY_AT = SCAN_AT + 1 + scan_request(SYMBOL_COUNT).size
+BUSY = 0.5
+"""Chance of a busy cycle without a request, in a third of the time."""
 USED_BITS = STASH_COUNT.bit_length()
 SCANNING = 0.02
 """Chance that a scan is asked for with a request."""
@@ -182,6 +185,8 @@ class Bench:
         self.refused = 0
         self.stash_max = 0
         self.scans = 0
+        self.busy_chance = 0.0
+        self.rng = random.Random(SEED)
         self.seen = {name: Counter() for name in COVERAGE}
         self.forget()
 
@@ -225,6 +230,8 @@ class Bench:
     async def tick(self):
         """Let a cycle pass and check what it shows."""
         word = self.request_word | self.scan_word
+        if self.busy_chance and self.rng.random() < self.busy_chance:
+            word |= 1 << BUSY_AT
         if word != self.driven:
             self.dut.stimulus.value = self.driven = word
         accepted = self.scan_word and self.scan_ready
@@ -700,6 +707,7 @@ async def flow(dut, fill, operations, idles):
     while sent < operations:
         if rng.random() < 0.02:
             pause = rng.choice(((0,), (1,), (2,), (3,), (4, 40), idles, idles))
+            bench.busy_chance = rng.choice((0.0, 0.0, BUSY))
         if bench.stash_used >= STASH_COUNT - 4:
             await bench.drain()  # A refusal must not come as a surprise to the model.
         if not bench.scan_word and rng.random() < SCANNING:

@@ -168,8 +168,10 @@ class Top(Elaboratable):
 
     def __init__(self, order_count: int):
         self.orders = orders = OrderMap(order_count)
+        self.distracted = Signal()
         self.inputs = Cat(
-            *(orders.i.valid, orders.i.payload, orders.scan.valid, orders.scan.payload)
+            *(orders.i.valid, orders.i.payload, orders.scan.valid, orders.scan.payload),
+            self.distracted,
         )
         self.outputs = Cat(
             *(orders.o.valid, orders.i.ready, orders.scan.ready, orders.full_stb),
@@ -184,6 +186,7 @@ class Top(Elaboratable):
         m.submodules.orders = self.orders
         m.d.comb += [
             self.inputs.eq(self.stimulus),
+            self.orders.busy.eq(self.orders.i.valid | self.distracted),
             self.flags.eq(self.outputs),
             self.told.eq(self.orders.o.payload),
         ]

@@ -29,8 +29,8 @@ class Book(wiring.Component):
     LOCATE_MISMATCH that of the order as well; the first reason stays until a repair clears the
     symbol. LEVEL_OVERFLOW is one of them when a level's sum does not fit; where a side has run out
     of levels while more orders are known, it is told without staying, until the side was refilled
-    or is empty. Before it comes to that, a side whose levels run low is refilled in cycles that no
-    operation needs. [ITCH 5.0: 1.3, 1.4]
+    or is empty. Before it comes to that, a side whose levels run low is refilled in cycles without
+    an operation. [ITCH 5.0: 1.3, 1.4]
 
     A directory message that has a configured name sets its symbol's locate, in time for an
     operation 2 cycles later. Notices keep their place among the operations: GAP flags every symbol,
@@ -171,8 +171,8 @@ class Book(wiring.Component):
         free = Signal()
         second = Signal()
         m.d.comb += [free.eq(~gaps.any()), second.eq(gaps[1])]
-        first, first_valid = self._queue(m, arriving, arriving_valid, free)
-        issued = first_valid & free
+        first, waiting = self._queue(m, arriving, arriving_valid, free)
+        issued = (waiting | arriving_valid) & free
         m.d.sync += gaps.eq(gaps >> 1)
         with m.If(issued):
             with m.If(first.is_commit):
@@ -186,6 +186,8 @@ class Book(wiring.Component):
         asked = orders.i.payload
         m.d.comb += [
             orders.i.valid.eq((second & s1_task.is_replace) | (issued & first.is_request)),
+            # What kind of operation it is, and of which symbol, is known too late for addresses.
+            orders.busy.eq(second | waiting | self.i.valid),
             asked.kind.eq(Mux(second, RequestKind.INSERT, first.request)),
             asked.chained.eq(second),
             asked.reference.eq(Mux(second, s1_task.new_reference, first.order_reference)),
@@ -375,7 +377,7 @@ class Book(wiring.Component):
         return arriving, wanted & self.ready
 
     def _queue(self, m, arriving, arriving_valid, free):
-        """Return the task whose turn it is: one that waits, or else the one that arrives."""
+        """Return the task whose turn it is, and whether it waits: if not, it arrives."""
         m.submodules.queue = queue = Memory(shape=self._task, depth=QUEUE_DEPTH, init=[])
         read = queue.read_port(domain="comb")
         write = queue.write_port()
@@ -411,7 +413,7 @@ class Book(wiring.Component):
             waiting.eq(count_next != 0),
             full.eq(count_next == QUEUE_DEPTH),
         ]
-        return first, waiting | arriving_valid
+        return first, waiting
 
     def _tell(self, m, valid, note, found):
         """Tell of a task, and keep in mind what it says of its symbol for good."""

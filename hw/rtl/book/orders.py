@@ -45,12 +45,12 @@ class OrderMap(wiring.Component):
     place that the scan has left behind is told there and then. What requests change behind the
     scan is ``scanned``: what it told, changed as the ``scanned`` results say, is all that is live
     when it is done. A scan that purges also removes what it tells, of both sides; until it is done
-    there must be no request for the symbol or one of its orders. While there are no requests a
+    there must be no request for the symbol or one of its orders. While it is never ``busy`` a
     scan takes ``order_count / 2 + 2 * stash_count + 6`` cycles from its request to DONE, and 6
     more for each order but the last at an address, or each that is purged from the stash.
 
     Requests never wait for moves and scans: one that a request follows at once is dropped, and
-    made again later.
+    made again later. They begin in cycles without ``busy`` alone.
 
     Latency is 4 cycles, from the cycle in which a request is taken to that of its result; in
     results ``kind``, ``symbol_index``, ``is_buy`` and ``price`` come straight from registers.
@@ -72,6 +72,9 @@ class OrderMap(wiring.Component):
     -------
     i : ``In(stream.Signature(request(symbol_count, hash_bits)))``
         Requests, with the hashes of their references.
+    busy : ``In(1)``
+        Must be high in each cycle with a request, may be high in others. Memory is read at the
+        request's addresses then. It can come earlier in the cycle than whether there is one.
     scan : ``In(stream.Signature(scan_request(symbol_count)))``
         Scans; ready when none is under way.
     o : ``Out(stream.Signature(result(symbol_count), always_ready=True))``
@@ -106,6 +109,7 @@ class OrderMap(wiring.Component):
         super().__init__(
             {
                 "i": In(stream.Signature(request(symbol_count, self.hash_bits))),
+                "busy": In(1),
                 "scan": In(stream.Signature(scan_request(symbol_count))),
                 "o": Out(stream.Signature(result(symbol_count), always_ready=True)),
                 "full_stb": Out(1),
@@ -221,17 +225,17 @@ class OrderMap(wiring.Component):
         m.d.comb += [
             self.i.ready.eq(~sweeping & ~(s1_valid & s1.is_request)),
             s0_taken.eq(self.i.valid & self.i.ready),
-            s0_idle.eq(~self.i.valid & ~sweeping & ~s1_valid),
+            s0_idle.eq(~self.busy & ~sweeping & ~s1_valid),
             s0_look.eq(s0_idle & idle_look & scanning),
             s0_move.eq(s0_idle & idle_move),
         ]
         read_addresses = Mux(
-            self.i.valid, self.i.payload.addresses.as_value(), idle_addresses.as_value()
+            self.busy, self.i.payload.addresses.as_value(), idle_addresses.as_value()
         )
         m.d.sync += [
             s1_valid.eq(s0_taken | s0_look | s0_move),
             s1.request.eq(self.i.payload),
-            s1.request.reference.eq(Mux(self.i.valid, self.i.payload.reference, idle_reference)),
+            s1.request.reference.eq(Mux(self.busy, self.i.payload.reference, idle_reference)),
             s1.request.addresses.eq(read_addresses),
             s1.is_request.eq(s0_taken),
             s1.is_move.eq(s0_move),
