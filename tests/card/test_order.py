@@ -9,6 +9,7 @@ from protocol.ip import TcpFlag
 from protocol.reasons import DenyReason
 from protocol.registers import LatencyStage
 from sim.card.functional import FunctionalCard
+from sim.card.verilated import VerilatedCard
 
 HOST_SEQUENCE, VENUE_SEQUENCE = 0xFFFF_FFF0, 0xFFFF_FFC0
 STRANGER = Address(bytes(6), 0x0A00_0003, 26_400)
@@ -354,9 +355,6 @@ def test_order_is_measured_from_the_message_that_caused_it(card):
     card.new(price=999_800)
     card.cancel(1)
     assert [kind for kind, *_ in card.answers()] == ["SENT"] * 4
+    # The functional card takes no time, and measures none.
     measured = card.read(registers.LATENCY_COUNT, LatencyStage.TRADE)
-    if isinstance(card.card, FunctionalCard):  # It takes no time.
-        assert measured == 0
-        return
-    assert measured == 1
-    assert 0 < card.read(registers.LATENCY_MIN_NS, LatencyStage.TRADE) < 100_000
+    assert measured == isinstance(card.card, VerilatedCard)
