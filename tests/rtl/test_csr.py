@@ -8,7 +8,14 @@ from amaranth.hdl import Elaboratable, Module
 
 from hw.rtl.csr import RegisterBank
 from hw.rtl.params import CardParams
-from hw.rtl.telemetry import CardClock, HighWater, LatencyHistogram, LatencyMeters, step_of
+from hw.rtl.telemetry import (
+    CardClock,
+    CauseTimes,
+    HighWater,
+    LatencyHistogram,
+    LatencyMeters,
+    step_of,
+)
 from protocol.registers import LATENCY_BUCKETS, Capability, LatencyStage
 from sim.tb.plain import Plain
 from sim.tb.runner import run
@@ -97,6 +104,8 @@ class Top(Elaboratable):
         (lambda: LatencyMeters(0), ValueError, "stage_count must be 1 or more, not 0"),
         (lambda: LatencyMeters(2, 12), ValueError, "bucket_count must be a power of two, not 12"),
         (lambda: LatencyMeters("2"), TypeError, "stage_count must be an integer, not '2'"),
+        (lambda: CauseTimes(3), ValueError, "depth must be a power of two, 2 or more, not 3"),
+        (lambda: CauseTimes("8"), TypeError, "depth must be an integer, not '8'"),
     ],
 )
 def test_bad_argument_is_refused(make, error, text):
