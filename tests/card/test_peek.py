@@ -11,6 +11,7 @@ from hw.rtl.params import CardParams
 from protocol import registers
 from sim.card.verilated import VerilatedCard
 from sim.card.verilated.snapshot import Signal, read_snapshot
+from sim.card.waves import Waves
 from sim.venue.flow import generate
 from sw.card import HostMemory
 from tickwire.cli import app
@@ -50,6 +51,19 @@ def test_snapshot_names_signals_by_their_path():
         "top.sub.clk": Signal(1, 1),
         "top.last": Signal(1, 0),
     }
+
+
+def test_waves_are_those_of_the_cycles_asked_for(tmp_path):
+    path = tmp_path / "card.vcd"
+    with HostMemory(1 << 12) as memory:
+        card = VerilatedCard(memory, PARAMS, waves=Waves(path, range(100, 110)))
+        card.advance(1_000)
+        assert card.cycle > 110
+        card.close()
+        with pytest.raises(OSError, match=r"cannot be written as waves"):
+            VerilatedCard(memory, PARAMS, waves=Waves(tmp_path / "no" / "card.vcd"))
+    lines = path.read_text().splitlines()
+    assert [line for line in lines if line[:1] == "#"] == [f"#{10 * n}" for n in range(100, 110)]
 
 
 def test_signals_of_the_card_follow_it():

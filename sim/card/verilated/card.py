@@ -1,6 +1,7 @@
 """The Verilated card: the RTL in the host's process, stepped by the calls of the simulation."""
 
 import ctypes
+import errno
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -85,9 +86,11 @@ class VerilatedCard:
         self._card = self._call.card_new(self._bytes, len(memory), period_ps)
         self._sent = (ctypes.c_uint8 * _FRAME_MAX)()
         if waves is not None:
-            self._call.card_trace(
-                self._card, str(waves.path).encode(), waves.cycles.start, waves.cycles.stop
-            )
+            cycles = waves.cycles
+            path = str(waves.path).encode()
+            if not self._call.card_trace(self._card, path, cycles.start, cycles.stop):
+                self.close()
+                raise OSError(errno.EIO, "cannot be written as waves", str(waves.path))
         self.reset()
 
     @property
