@@ -35,7 +35,7 @@ NOTICES = (OperationKind.CONFIRM, OperationKind.RETRACT, OperationKind.GAP)
 class Front(Elaboratable):
     """The front of the book: what arrives, the queue, what is issued. All parts are opened."""
 
-    SLOT_PORTS = 1
+    SLOT_PORTS = 2
 
     def __init__(self, kind: type[Book] = Book):
         self.dut = dut = kind(PARAMS)
@@ -65,6 +65,16 @@ class Front(Elaboratable):
         ]
         self.issued = Signal()
         m.d.comb += self.issued.eq(names["s1_valid"] & ~names["s1_second"])
+
+        # What is kept in registers of the first task, when its turn may come.
+        first = self.slots[0].data.as_value()
+        head, task = (data.View(dut._task, names[name]) for name in ("head", "s1_task"))
+        later = names["later_addresses"]
+        waits = names["waiting"] & names["free"]
+        m.d.comb += self.slots[0].addr.eq(names["read__addr"])
+        claim(m, "head_is_the_first", ~waits | (names["head"][:COMPARED] == first[:COMPARED]))
+        claim(m, "addresses_of_head", ~waits | (later == head.addresses.as_value()))
+        claim(m, "addresses_of_second", ~names["second"] | (later == task.new_addresses.as_value()))
         return names
 
 
@@ -125,8 +135,8 @@ class InOrder(Front):
         claim(m, "followed_once", ~followed | picked)
         place = before - self.issued
         read, write = names["read__addr"], names["write__addr"]
-        m.d.comb += self.slots[0].addr.eq(read + place)
-        slot = self.slots[0].data.as_value()[self.compared]
+        m.d.comb += self.slots[1].addr.eq(read + place)
+        slot = self.slots[1].data.as_value()[self.compared]
         claim(m, "stands_in_its_slot", ~stays | (slot == expected))
         claim(m, "is_among_those_that_wait", ~stays | (place < count))
         claim(m, "pointers_say_count", (write - read)[: len(write)] == count[: len(write)])
@@ -143,7 +153,7 @@ class AtLineRate(Front):
     beat. The arbiter judges the heads anew in between, so it is never less than the default.
     """
 
-    SLOT_PORTS = QUEUE_DEPTH
+    SLOT_PORTS = 1 + QUEUE_DEPTH
     WORK_MAX = 14
     WAITING_MAX = WORK_MAX // OrderMap.INTERVAL
 
@@ -220,7 +230,7 @@ class AtLineRate(Front):
         total = Const(0)
         for place in range(len(gaps)):
             total += Mux(gaps[place], place + 1, 0)
-        for place, slot in enumerate(self.slots):
+        for place, slot in enumerate(self.slots[1:]):
             m.d.comb += slot.addr.eq(names["read__addr"] + place)
             total += Mux(place < count, cost(slot.data), 0)
         claim(m, "work_adds_up", work == total)
@@ -257,7 +267,19 @@ def test_queue_does_not_overflow_at_line_rate():
     [
         ("write_over", "put.eq(offered & ~full)", "put.eq(offered)", "count_fits"),
         ("dropped", "write.en.eq(put)", "write.en.eq(put & ~taken)", "stands_in_its_slot"),
-        ("overtaken", "first.eq(Mux(waiting, ", "first.eq(Mux(waiting & ~put, ", "issued_in_turn"),
+        (
+            "overtaken",
+            "first.eq(Mux(waiting, ",
+            "first.eq(Mux(waiting & ~arriving_valid, ",
+            "issued_in_turn",
+        ),
+        (
+            "late_head",
+            "put & (write.addr == read.addr)",
+            "put & (write.addr == read.addr) & ~free",
+            "head_is_the_first",
+        ),
+        ("late_addresses", "gaps[self.INTERVAL],", "gaps[0],", "addresses_of_head"),
         ("miscounted", "+ put - taken", "+ put - (taken & ~put)", "count_is_what_waits"),
     ],
 )

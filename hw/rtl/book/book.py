@@ -171,7 +171,9 @@ class Book(wiring.Component):
         free = Signal()
         second = Signal()
         m.d.comb += [free.eq(~gaps.any()), second.eq(gaps[1])]
-        first, waiting = self._queue(m, arriving, arriving_valid, free)
+        head, head_next, waiting = self._queue(m, arriving, arriving_valid, free)
+        first = Signal(self._task)
+        m.d.comb += first.eq(Mux(waiting, head.as_value(), arriving.as_value()))
         issued = (waiting | arriving_valid) & free
         m.d.sync += gaps.eq(gaps >> 1)
         with m.If(issued):
@@ -183,6 +185,15 @@ class Book(wiring.Component):
                 m.d.sync += gaps.eq(1)
 
         s1_task = held(self._task, "s1_task")
+        # All memory waits for the addresses: those that can be known a cycle ahead are.
+        later_addresses = held(first.addresses.shape(), "later_addresses")
+        m.d.sync += later_addresses.eq(
+            Mux(
+                gaps[self.INTERVAL],
+                s1_task.new_addresses.as_value(),
+                head_next.addresses.as_value(),
+            )
+        )
         asked = orders.i.payload
         m.d.comb += [
             orders.i.valid.eq((second & s1_task.is_replace) | (issued & first.is_request)),
@@ -192,7 +203,7 @@ class Book(wiring.Component):
             asked.chained.eq(second),
             asked.reference.eq(Mux(second, s1_task.new_reference, first.order_reference)),
             asked.addresses.eq(
-                Mux(second, s1_task.new_addresses.as_value(), first.addresses.as_value())
+                Mux(second | waiting, later_addresses.as_value(), arriving.addresses.as_value())
             ),
         ]
         for name in ("symbol_index", "is_buy", "bad_side", "price", "shares"):
@@ -377,7 +388,11 @@ class Book(wiring.Component):
         return arriving, wanted & self.ready
 
     def _queue(self, m, arriving, arriving_valid, free):
-        """Return the task whose turn it is, and whether it waits: if not, it arrives."""
+        """Return the first task that waits, what it will be in the next cycle, and if there is one.
+
+        None is taken in two cycles one after the other, so that the first has a cycle to come out
+        of memory.
+        """
         m.submodules.queue = queue = Memory(shape=self._task, depth=QUEUE_DEPTH, init=[])
         read = queue.read_port(domain="comb")
         write = queue.write_port()
@@ -388,7 +403,8 @@ class Book(wiring.Component):
         offered = Signal()
         put = Signal()
         taken = Signal()
-        first = Signal(self._task)
+        head = Signal(self._task, reset_less=True)
+        head_next = Signal(self._task)
         m.d.comb += [
             background.ready.eq(free & ~waiting & ~self.i.valid & self.ready),
             offered.eq(
@@ -398,8 +414,11 @@ class Book(wiring.Component):
             taken.eq(free & waiting),
             write.en.eq(put),
             write.data.eq(Mux(self.i.valid, arriving.as_value(), background.payload.as_value())),
-            first.eq(Mux(waiting, read.data.as_value(), arriving.as_value())),
+            head_next.eq(
+                Mux(put & (write.addr == read.addr), write.data.as_value(), read.data.as_value())
+            ),
         ]
+        m.d.sync += head.eq(head_next)
         m.d.sync += self.overflow_stb.eq(offered & full)
         m.d.comb += self.taken_stb.eq(arriving_valid & ~(offered & full))
         with m.If(put):
@@ -413,7 +432,7 @@ class Book(wiring.Component):
             waiting.eq(count_next != 0),
             full.eq(count_next == QUEUE_DEPTH),
         ]
-        return first, waiting
+        return head, head_next, waiting
 
     def _tell(self, m, valid, note, found):
         """Tell of a task, and keep in mind what it says of its symbol for good."""
