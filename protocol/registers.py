@@ -15,7 +15,7 @@ IDENTITY = int.from_bytes(b"TICKWIRE", "little")
 
 VERSION_MAJOR = 1
 """A host refuses a card with another one."""
-VERSION_MINOR = 2
+VERSION_MINOR = 3
 
 WIDTH_BITS = 64
 STRIDE = 8
@@ -68,6 +68,9 @@ class LatencyStage(IntEnum):
     TRADE = 4
     """From the last byte, at the MAC, of the message that caused an order, to the first byte of its
     frame: tick_to_trade. The host's part is in it."""
+    WIRE = 5
+    """From the first byte, at the pins, of the frame with that message to the first byte of the
+    order's frame at the pins: wire_to_wire."""
 
 
 @unique

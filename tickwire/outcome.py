@@ -87,7 +87,11 @@ def _rings(card: Card, engine: Engine, config: EngineConfig) -> list[tuple[str, 
     ]
 
 
-_PUBLISHED = {LatencyStage.BOOK: "tick_to_event", LatencyStage.TRADE: "tick_to_trade"}
+_PUBLISHED = {
+    LatencyStage.BOOK: "tick_to_event",
+    LatencyStage.TRADE: "tick_to_trade",
+    LatencyStage.WIRE: "wire_to_wire",
+}
 """The field's names of stages; others have that of the part of the card."""
 
 

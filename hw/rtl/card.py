@@ -3,13 +3,13 @@
 from functools import reduce
 from operator import add
 
-from amaranth.hdl import Cat, Module, Mux, ResetInserter, Signal, Value, unsigned
+from amaranth.hdl import Cat, Module, Mux, ResetInserter, Shape, Signal, Value, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.rtl.book.book import Book
 from hw.rtl.csr import RegisterBank
-from hw.rtl.layouts import OPERATION, TIME, OperationKind
+from hw.rtl.layouts import AGE, OPERATION, TIME, OperationKind
 from hw.rtl.order import OrderPath
 from hw.rtl.params import CardParams
 from hw.rtl.parse.parse import Parse
@@ -95,6 +95,9 @@ class FeedPath(wiring.Component):
         One event for each message about an order of a configured symbol.
     o_operation : ``Out(stream.Signature(OPERATION, always_ready=True))``
         Operations of the parser, as the book takes them.
+    o_begin : ``Out(TIME)``
+        Card time at which the first byte of the operation's frame was at the pins: of destination
+        address, not of preamble. [IEEE 802.3: 90.7] Means nothing for a notice.
     known, symbol_index, taken_stb, done_stb, stale : ``Out``
         See :class:`Book`.
     frames : ``Out(data.ArrayLayout(COUNTER, 2))``
@@ -139,6 +142,7 @@ class FeedPath(wiring.Component):
                 **self._of_book,
                 **{name: book[name] for name in ("i_repair", "o")},
                 "o_operation": Out(stream.Signature(OPERATION, always_ready=True)),
+                "o_begin": Out(TIME),
                 "frames": Out(data.ArrayLayout(COUNTER, LINES)),
                 "messages": Out(COUNTER),
                 "lost": Out(COUNTER),
@@ -165,6 +169,10 @@ class FeedPath(wiring.Component):
         m.submodules.book = book = self.book
 
         # From the pins of each line to its packets.
+        begin = self.time[: Shape.cast(AGE).width]
+        for _ in range(self.macs[0].LATENCY):
+            begin, later = Signal(AGE, name="begin", reset_less=True), begin
+            m.d.sync += begin.eq(later)
         for line, (mac, feed) in enumerate(zip(self.macs, self.feeds, strict=True)):
             m.submodules[f"mac_{line}"] = mac
             m.submodules[f"feed_{line}"] = feed
@@ -178,6 +186,7 @@ class FeedPath(wiring.Component):
             wiring.connect(m, feed.o, arbiter.i[line])
             m.d.comb += [
                 feed.time.eq(self.time),
+                feed.begin.eq(begin),
                 feed.filters.eq(self.filters[line]),
                 feed.any.eq(self.any[line]),
                 arbiter.header[line].eq(feed.o_header),
@@ -210,6 +219,13 @@ class FeedPath(wiring.Component):
             self.lost.eq(arbiter.lost_count),
             self.held_packets_max.eq(arbiter.held_packets_max),
         ]
+        # When a frame began is known with its packet's first beat; the parser takes 2 cycles from a
+        # beat to the operation of a message that ends in it.
+        s1_time = Signal(TIME, reset_less=True)
+        s1_age = Signal(AGE, reset_less=True)
+        with m.If(arbiter.o.valid & arbiter.o.payload.first):
+            m.d.sync += [s1_time.eq(arbiter.o_time), s1_age.eq(arbiter.o_packet.age)]
+        m.d.sync += self.o_begin.eq(s1_time - s1_age)
         m.d.comb += [getattr(arbiter, name).eq(getattr(self, name)) for name in _START]
         for name, member in self._of_book.items():
             ours, its = getattr(self, name), getattr(book, name)
@@ -300,6 +316,7 @@ class Card(wiring.Component):
         self.settings = Settings(TRADERS, TRADERS)
         self.gate = Gate(symbols, TRADERS, TRADERS, _HEARTBEAT_CYCLES)
         self.order = OrderPath(width, symbols, params.open_order_count, EVENT, DECISION)
+        self.transmitter = TRANSMITTERS[width]()
         self.bank = RegisterBank(params, clock_mhz or CLOCK_MHZ[width], _CAPABILITIES)
         super().__init__(
             {
@@ -418,7 +435,7 @@ class Card(wiring.Component):
             self.settings,
         )
         m.submodules.order_mac_rx = receiver = RECEIVERS[self.params.width]()
-        m.submodules.order_mac_tx = transmitter = TRANSMITTERS[self.params.width]()
+        m.submodules.order_mac_tx = transmitter = self.transmitter
         admitted = receive_pins(self.params.width).create()
         _admit(m, self.order_rx, admitted, running)
         kind = "gmii" if self.params.width == 1 else "xgmii"
@@ -563,9 +580,20 @@ class Card(wiring.Component):
             causes.i.valid.eq(operation.valid & is_message),
             causes.i.payload.sequence.eq(operation.payload.sequence),
             causes.i.payload.time.eq(operation.payload.ts_last),
+            causes.i.payload.age.eq(operation.payload.ts_last - feed.o_begin),
             causes.ask.valid.eq(rings.command_stb),
             causes.ask.payload.eq(view(NEW, rings.o_command.payload).cause_sequence),
         ]
+        # A message's frame leaves the order path a cycle after the message was taken, and is the
+        # next to begin at the pins.
+        leaves = Signal()
+        m.d.sync += leaves.eq(order.message_stb)
+        begun = Signal(TIME, reset_less=True)
+        awaited = Signal()
+        with m.If(order.message_stb):
+            m.d.sync += [awaited.eq(causes.found), begun.eq(causes.time - causes.age)]
+        with m.Elif(self.transmitter.begin_stb):
+            m.d.sync += awaited.eq(0)
         measured = {
             LatencyStage.PARSE: (operation.payload.ts_last, operation.valid & is_message),
             LatencyStage.BOOK: (
@@ -573,8 +601,9 @@ class Card(wiring.Component):
                 event.valid & (event.payload.kind != OperationKind.NONE),
             ),
             LatencyStage.RING: (record_ns, rings.market_publish_stb),
-            LatencyStage.ORDER: (command_ns, order.sent_stb | order.denied_stb),
-            LatencyStage.TRADE: (causes.time, order.sent_stb & causes.found),
+            LatencyStage.ORDER: (command_ns, leaves | order.denied_stb),
+            LatencyStage.TRADE: (causes.time, leaves & causes.found),
+            LatencyStage.WIRE: (begun, self.transmitter.begin_stb & awaited),
         }
         for stage, (begin, end_stb) in measured.items():
             m.d.comb += [

@@ -9,6 +9,9 @@ from protocol.ring import RECORD_SIZE
 TIME = unsigned(64)
 """Card time in ns."""
 
+AGE = unsigned(24)
+"""Ns since the first byte behind a frame's delimiter was at the pins: no frame takes longer."""
+
 RECORD = unsigned(8 * RECORD_SIZE)
 """A ring record, its first byte in bits 7:0; :func:`protocol.emit.amaranth_layout.view` gives its
 fields. The last word is left zero: the ring writer puts the sequence number there."""
@@ -38,12 +41,14 @@ def beat(width: int) -> data.StructLayout:
     )
 
 
-HEADER = data.StructLayout({"session": 80, "sequence": 64, "message_count": 16})
-"""A MoldUDP64 header as numbers, the session with its first byte in bits 7:0."""
+HEADER = data.StructLayout({"session": 80, "sequence": 64, "message_count": 16, "age": AGE})
+"""A MoldUDP64 header as numbers, the session with its first byte in bits 7:0, and how old its frame
+is at the card time of the packet's first beat of blocks."""
 
-PACKET = data.StructLayout({"sequence": 64, "message_count": 16, "skip": 16})
+PACKET = data.StructLayout({"sequence": 64, "message_count": 16, "skip": 16, "age": AGE})
 """What goes with the first beat of a packet's message blocks: the number of its first message, how
-many there are, and how many of them are to be passed over because they were delivered before."""
+many there are, how many of them are to be passed over because they were delivered before, and how
+old the frame is."""
 
 
 class Truncation(enum.Enum, shape=2):

@@ -5,7 +5,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from hw.rtl.layouts import TIME
+from hw.rtl.layouts import AGE, TIME
 
 FRACTION_BITS = 32
 """A step of card time is in units of 2^-32 ns."""
@@ -13,8 +13,8 @@ FRACTION_BITS = 32
 STEP_BITS = 8 + FRACTION_BITS
 
 
-CAUSE = data.StructLayout({"sequence": 64, "time": TIME})
-"""A message's MoldUDP64 sequence number, and the card time of its last byte."""
+CAUSE = data.StructLayout({"sequence": 64, "time": TIME, "age": AGE})
+"""A message: its MoldUDP64 number, the card time of its last byte, how old its frame was then."""
 
 
 def step_of(clock_mhz: float) -> int:
@@ -270,13 +270,13 @@ class CauseTimes(wiring.Component):
     Members
     -------
     i : ``In(stream.Signature(CAUSE, always_ready=True))``
-        A message's number, and the card time of its last byte.
+        A message's number, the card time of its last byte, and how old its frame was then.
     ask : ``In(stream.Signature(64, always_ready=True))``
         A message's number.
     found : ``Out(1)``
         It is remembered.
-    time : ``Out(TIME)``
-        When it came.
+    time, age : ``Out(TIME)``, ``Out(AGE)``
+        When it came, and how old its frame was then.
 
     Raises
     ------
@@ -296,13 +296,14 @@ class CauseTimes(wiring.Component):
                 "ask": In(stream.Signature(64, always_ready=True)),
                 "found": Out(1),
                 "time": Out(TIME),
+                "age": Out(AGE),
             }
         )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         low = (self.depth - 1).bit_length()
-        row = data.StructLayout({"used": 1, "upper": 64 - low, "time": TIME})
+        row = data.StructLayout({"used": 1, "upper": 64 - low, "time": TIME, "age": AGE})
         m.submodules.memory = memory = Memory(shape=row, depth=self.depth, init=[])
         write, read = memory.write_port(), memory.read_port()
         m.d.comb += [
@@ -311,6 +312,7 @@ class CauseTimes(wiring.Component):
             write.data.used.eq(1),
             write.data.upper.eq(self.i.payload.sequence[low:]),
             write.data.time.eq(self.i.payload.time),
+            write.data.age.eq(self.i.payload.age),
             read.addr.eq(self.ask.payload),
         ]
         asked = Signal()
@@ -320,6 +322,7 @@ class CauseTimes(wiring.Component):
             m.d.sync += [
                 self.found.eq(read.data.used & (read.data.upper == upper)),
                 self.time.eq(read.data.time),
+                self.age.eq(read.data.age),
             ]
         return m
 

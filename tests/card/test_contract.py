@@ -53,7 +53,7 @@ def test_card_without_the_identity_is_refused_with_both_values(identity):
     ("version", "text"), [(2 << 16, "2.0"), (0, "0.0"), (0x0002_0007, "2.7"), (0x7, "0.7")]
 )
 def test_card_of_another_major_version_is_refused_with_both_versions(version, text):
-    found = re.escape(f"CARD_VERSION_MISMATCH: version={text}, expected=1.2")
+    found = re.escape(f"CARD_VERSION_MISMATCH: version={text}, expected=1.3")
     with pytest.raises(VersionMismatchError, match=f"^{found}$"):
         identify(Impostor(registers.IDENTITY, version))
 

@@ -356,5 +356,6 @@ def test_order_is_measured_from_the_message_that_caused_it(card):
     card.cancel(1)
     assert [kind for kind, *_ in card.answers()] == ["SENT"] * 4
     # The functional card takes no time, and measures none.
-    measured = card.read(registers.LATENCY_COUNT, LatencyStage.TRADE)
-    assert measured == isinstance(card.card, VerilatedCard)
+    stages = (LatencyStage.TRADE, LatencyStage.WIRE)
+    counts = [card.read(registers.LATENCY_COUNT, stage) for stage in stages]
+    assert counts == [isinstance(card.card, VerilatedCard)] * 2

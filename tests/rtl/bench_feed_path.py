@@ -4,7 +4,7 @@ import itertools
 import json
 import os
 import random
-from collections import Counter
+from collections import Counter, defaultdict
 from pathlib import Path
 
 import cocotb
@@ -50,6 +50,7 @@ from sim.tb.mac import gmii, xgmii
 async def each_message_of_a_day_in_small_brings_its_event(dut):
     bench = Bench(dut)
     await bench.start()
+    bench.begins = defaultdict(set)
     flow = Flow(SEED, LOCATES, ORDER_COUNT // 2)
     a = Line()
     for sequence, held in packets([flow.message() for _ in range(300)], random.Random(SEED)):
@@ -71,6 +72,7 @@ async def random_flow_with_loss_on_one_line_is_the_golden_feed(dut):
     done, next_sequence = 0, 1
     while done < MESSAGES:
         wanted = min(5_000, MESSAGES - done)
+        bench.begins = None if done else defaultdict(set)
         a, b, at = Line(), Line(), 0
         skew = rng.choice((0, 0, 8, 100, 700, -50, -900))
         losing = rng.choice((0.0, 0.05, 0.3))

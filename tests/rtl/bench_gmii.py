@@ -28,6 +28,7 @@ class Bench:
         self.dv_cycles: list[int] = []
         self.en_cycles: list[int] = []
         self.ready_cycles: list[int] = []
+        self.begins: list[int] = []
         self.pins: list[bytearray] = []
         """What was on the pins, frame by frame. The sink of the library wakes up at the first byte
         after a pause and misses it, so the preamble is judged here."""
@@ -60,6 +61,8 @@ class Bench:
                 if now:
                     self.pins.append(bytearray())
             en = now
+            if int(dut.begin_stb.value):
+                self.begins.append(cycle)
             if en:
                 self.pins[-1].append(int(dut.gmii_txd.value))
             if int(dut.i__valid.value):
@@ -191,6 +194,7 @@ async def frames_are_sent_with_preamble_padding_and_check_sequence(dut: Any) -> 
     starts, ends = bench.en_cycles[::2], bench.en_cycles[1::2]
     assert starts[0] == bench.ready_cycles[0] + 1
     assert [b - a for a, b in zip(ends, starts[1:], strict=False)] == [12] * (len(frames) - 1)
+    assert bench.begins == [start + 8 for start in starts]
 
 
 @cocotb.test()

@@ -37,6 +37,8 @@ class Bench:
         self.sent: list[tuple[int, int]] = []
         """Characters that went out, with whether they are control characters."""
         self.offered: list[int] = []
+        self.begins: list[int] = []
+        """Where in what went out there was said to be the first byte of a frame."""
 
     async def start(self, loop: bool = False) -> None:
         dut = self.dut
@@ -62,6 +64,8 @@ class Bench:
             for lane in (0, 4):
                 if control >> lane & 1 and data >> 8 * lane & 0xFF == START:
                     self.start_columns.append((cycle, lane))
+            if int(dut.begin_stb.value):
+                self.begins.append(len(self.sent))
             data, control = int(dut.xgmii_txd.value), int(dut.xgmii_txc.value)
             self.sent += [(data >> 8 * lane & 0xFF, control >> lane & 1) for lane in range(8)]
             if int(dut.i__valid.value):
@@ -253,8 +257,9 @@ async def frames_are_sent_with_preamble_padding_and_check_sequence(dut: Any) -> 
     # The same on the pins: nothing but idle between the frames, and at least 12 bytes of it.
     at = bench.sent.index((START, 1))
     assert at == 8 * (bench.offered[0] + 1)  # two cycles after the first beat was offered
-    for number, frame in enumerate(frames):
+    for number, (frame, begin) in enumerate(zip(frames, bench.begins, strict=True)):
         wanted = frame_characters(frame.ljust(60, b"\0"))
+        assert begin == at + 8, f"frame {number}"  # behind preamble and delimiter
         seen = bench.sent[at : at + len(wanted)]
         assert seen == wanted, f"frame {number} of {len(frame)} bytes"
         beats = max(len(frame) + 7, 64) // 8

@@ -16,10 +16,10 @@ from cocotb.triggers import FallingEdge, Timer
 from hw.rtl.book.book import event
 from hw.rtl.book.levels import LEVEL
 from hw.rtl.book.tasks import RepairKind, repair
-from hw.rtl.layouts import OperationKind
+from hw.rtl.layouts import OPERATION, OperationKind
 from protocol import itch50
 from protocol.frames import Address, multicast_mac, udp_frame
-from protocol.moldudp64 import BLOCK, HEADER
+from protocol.moldudp64 import BLOCK, END_OF_SESSION, HEADER
 from protocol.reasons import DropReason, StaleReason
 from sim.golden.book import EMPTY_BBO, Bbo, Side
 from sim.golden.moldudp64 import parse_packet
@@ -92,6 +92,8 @@ def fields(layout):
 
 
 EVENT_FIELDS, LEVEL_FIELDS = fields(event(SYMBOL_COUNT)), fields(LEVEL)
+OPERATION_FIELDS = fields(OPERATION)
+NOTICES = (OperationKind.CONFIRM, OperationKind.RETRACT, OperationKind.GAP)
 REPAIR_FIELDS = fields(repair(SYMBOL_COUNT))
 
 
@@ -170,6 +172,8 @@ class Bench:
         self.flagged = self.exact = self.changes = 0
         self.shown = {}
         self.learnt = set()
+        self.begins = None
+        """When the frames began that hold a message, by its number, if a bench looks at that."""
         flags = "rx_dv" if WIDTH == 1 else "rxc"
         self.pins = [
             (getattr(dut, f"lines_{line}_rxd"), getattr(dut, f"lines_{line}_{flags}"))
@@ -241,6 +245,10 @@ class Bench:
                 # The card decides on a packet when its header is in.
                 decided = column + (lane + header_end(sent.data)) // WIDTH
                 order.append((decided, number, sent, lane))
+        if self.begins is not None:
+            for decided, _, sent, lane in order:
+                begin = decided - (lane + header_end(sent.data)) // WIDTH
+                self._note_begin(sent.data, self.cycle + begin)
         for decided, number, sent, lane in sorted(order, key=lambda item: item[:2]):
             before = self.golden.message_count
             self.golden.frame(number, sent.data, self.cycle + decided, sent.bad)
@@ -260,12 +268,29 @@ class Bench:
             dut.time.value = self.cycle
             await FallingEdge(clock)
             self.cycle += 1
+            if self.begins is not None and int(dut.o_operation_valid.value):
+                self._check_begin()
             if int(dut.o_valid.value):
                 got = unpack(int(dut.o_payload.value), EVENT_FIELDS)
                 if got["kind"] != OperationKind.NONE.value:
                     self.check(next(expected, None), got)
         missing = next(expected, None)
         assert missing is None, f"no event came of {missing}; seed {SEED}"
+
+    def _note_begin(self, data, cycle):
+        head = HEADER.unpack(data[header_end(data) + 1 - HEADER.size : header_end(data) + 1])
+        if head["message_count"] < END_OF_SESSION:
+            for sequence in range(head["message_count"]):
+                self.begins[head["sequence_number"] + sequence].add(cycle)
+
+    def _check_begin(self):
+        operation = unpack(int(self.dut.o_operation_payload.value), OPERATION_FIELDS)
+        if OperationKind(operation["kind"]) not in NOTICES:
+            began, sequence = int(self.dut.o_begin.value), operation["sequence"]
+            wanted = self.begins[sequence]
+            assert began in wanted, (
+                f"message {sequence} began at {began}, not {wanted}; seed {SEED}"
+            )
 
     async def repair(self, index, orders):
         """Clear a symbol, and add orders again: reference, side, price and shares of each."""

@@ -30,7 +30,7 @@ class GmiiMac(Elaboratable):
             *(self.loop, self.rxd, self.rx_dv, self.rx_er),
             *(Value.cast(rx.o.payload), rx.o.valid),
             *(Value.cast(tx.i.payload), tx.i.valid, tx.i.ready),
-            *(tx.gmii_txd, tx.gmii_tx_en, tx.gmii_tx_er),
+            *(tx.gmii_txd, tx.gmii_tx_en, tx.gmii_tx_er, tx.begin_stb),
         ]
 
     def elaborate(self, platform: object) -> Module:
@@ -114,7 +114,7 @@ class XgmiiMac(Elaboratable):
             *(self.loop, self.rxd, self.rxc),
             *(Value.cast(rx.o.payload), rx.o.valid),
             *(Value.cast(tx.i.payload), tx.i.valid, tx.i.ready),
-            *(tx.xgmii_txd, tx.xgmii_txc),
+            *(tx.xgmii_txd, tx.xgmii_txc, tx.begin_stb),
         ]
 
     def elaborate(self, platform: object) -> Module:

@@ -52,6 +52,8 @@ class OrderPath(wiring.Component):
         As :class:`~hw.rtl.order.engine.Engine` has them.
     command_stb, answer_stb, sent_stb, denied_stb, reason : ``Out``
         For counters, as there.
+    message_stb : ``Out(1)``
+        A message is taken whose frame is the next to leave.
     drop_stb : ``Out(2)``
         A good frame, a segment of the connection, had no room.
 
@@ -89,6 +91,7 @@ class OrderPath(wiring.Component):
                 "sent_stb": Out(1),
                 "denied_stb": Out(1),
                 "reason": Out(range(len(DenyReason))),
+                "message_stb": Out(1),
                 "drop_stb": Out(2),
             }
         )
@@ -127,6 +130,7 @@ class OrderPath(wiring.Component):
             engine.free.eq(self.free),
             engine.time.eq(self.time),
             self.session.eq(receiver.session),
+            self.message_stb.eq(encoder.i.valid & encoder.i.ready),
             self.drop_stb[0].eq(frames.drop_stb),
             self.drop_stb[1].eq(receiver.drop_stb),
         ]

@@ -306,6 +306,7 @@ class Arbiter(wiring.Component):
             s1_packet.sequence.eq(of(release_line, [b.head.sequence for b in buffers])),
             s1_packet.message_count.eq(of(release_line, [b.head.message_count for b in buffers])),
             s1_packet.skip.eq(of(release_line, [judge.distance for judge in judges])),
+            s1_packet.age.eq(of(release_line, [b.head.age for b in buffers])),
         ]
         for k, buffer in enumerate(buffers):
             m.d.comb += buffer.o.ready.eq(taking[k])
@@ -356,6 +357,7 @@ class Arbiter(wiring.Component):
                 self.o_packet.sequence.eq(s0_header.sequence),
                 self.o_packet.message_count.eq(s0_header.message_count),
                 self.o_packet.skip.eq(0),
+                self.o_packet.age.eq(s0_header.age),
             ]
 
         # The parser's answer.

@@ -60,6 +60,8 @@ class GmiiReceiver(wiring.Component):
     [IEEE 802.3: 4.2.9, 35.2.2]
     """
 
+    LATENCY = 6
+
     gmii_rxd: In(8)
     gmii_rx_dv: In(1)
     gmii_rx_er: In(1)
@@ -171,6 +173,8 @@ class GmiiTransmitter(wiring.Component):
         Bytes from the destination address on, without check sequence.
     gmii_txd, gmii_tx_en, gmii_tx_er : ``Out``
         To the PHY.
+    begin_stb : ``Out(1)``
+        The pins hold the first byte of a frame, behind the delimiter.
 
     [IEEE 802.3: 4.2.8, 35.2.2]
     """
@@ -179,6 +183,7 @@ class GmiiTransmitter(wiring.Component):
     gmii_txd: Out(8)
     gmii_tx_en: Out(1)
     gmii_tx_er: Out(1)
+    begin_stb: Out(1)
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -211,7 +216,7 @@ class GmiiTransmitter(wiring.Component):
             m.d.sync += counter.eq(0)
             m.next = state
 
-        m.d.sync += [s1_en.eq(0), s1_er.eq(0)]
+        m.d.sync += [s1_en.eq(0), s1_er.eq(0), self.begin_stb.eq(0)]
         with m.FSM():
             with m.State("Waiting for a frame"):
                 # What does not begin a frame is the rest of one cut by a reset.
@@ -228,6 +233,7 @@ class GmiiTransmitter(wiring.Component):
                     enter("Sending the frame")
             with m.State("Sending the frame"):
                 m.d.comb += i.ready.eq(1)
+                m.d.sync += self.begin_stb.eq(counter == 0)
                 send_checked(i.p.data)
                 with m.If(~i.valid | (i.p.last & i.p.bad)):
                     m.d.sync += s1_er.eq(1)

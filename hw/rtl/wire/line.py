@@ -6,7 +6,7 @@ from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.rtl.layouts import HEADER, TIME, beat
+from hw.rtl.layouts import AGE, HEADER, TIME, beat
 from hw.rtl.wire.checksum import words_of
 from hw.rtl.wire.headers import (
     IP_WORDS,
@@ -92,6 +92,9 @@ class Line(wiring.Component):
         Frames without check sequence. The first beat begins in lane 0 or 4; none is empty.
     time : ``In(TIME)``
         Card time of the beat in ``i``.
+    begin : ``In(AGE)``
+        Low bits of the card time at which the bytes of the beat in ``i`` were at the pins. Looked
+        at with the first beat of a frame.
     filters : ``In(data.ArrayLayout(FILTER, entry_count))``
         Subscriptions. Sampled while a frame passes.
     any : ``In(1)``
@@ -130,6 +133,7 @@ class Line(wiring.Component):
             {
                 "i": In(stream.Signature(beat(width), always_ready=True)),
                 "time": In(TIME),
+                "begin": In(AGE),
                 "filters": In(data.ArrayLayout(FILTER, entry_count)),
                 "any": In(1),
                 "o": Out(stream.Signature(beat(width), always_ready=True)),
@@ -241,8 +245,12 @@ class Line(wiring.Component):
         m.d.comb += self.o.p.data.eq(s1_data)
         with m.If(i.valid):
             m.d.sync += s1_passing.eq((starts | s1_passing) & ~(i.p.last | ends))
+        begun = Signal(AGE, reset_less=True)
+        with m.If(i.valid & i.p.first):
+            m.d.sync += begun.eq(self.begin)
         # Before a header ends, the packet before it has: that it is wanted need not be waited for.
         with m.If(i.valid & track.block_next.any()):
+            m.d.sync += self.o_header.age.eq(self.time - begun)
             header = chosen(
                 track.block_next, [ended(slot, moldudp64.HEADER.size) for slot in slots]
             )

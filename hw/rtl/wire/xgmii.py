@@ -80,6 +80,8 @@ class XgmiiReceiver(wiring.Component):
     [IEEE 802.3: 4.2.9, 46.3.3]
     """
 
+    LATENCY = 2
+
     xgmii_rxd: In(8 * WIDTH)
     xgmii_rxc: In(WIDTH)
     o: Out(stream.Signature(beat(WIDTH), always_ready=True))
@@ -262,6 +264,8 @@ class XgmiiTransmitter(wiring.Component):
         Characters, the earliest in bits 7:0.
     xgmii_txc : ``Out(8)``
         Which of them are control characters.
+    begin_stb : ``Out(1)``
+        The pins hold the first byte of a frame, behind the delimiter.
 
     [IEEE 802.3: 4.2.8, 46.3.2]
     """
@@ -269,6 +273,7 @@ class XgmiiTransmitter(wiring.Component):
     i: In(stream.Signature(beat(WIDTH)))
     xgmii_txd: Out(8 * WIDTH)
     xgmii_txc: Out(WIDTH)
+    begin_stb: Out(1)
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -424,5 +429,7 @@ class XgmiiTransmitter(wiring.Component):
             ]
         with m.Elif(s3_tail):
             m.d.sync += [s3_data.eq(s3_tail_data), s3_control.eq(s3_tail_control)]
+        s3_starts = Signal()
+        m.d.sync += [s3_starts.eq(s1_starts), self.begin_stb.eq(s3_starts)]
         m.d.comb += [self.xgmii_txd.eq(s3_data), self.xgmii_txc.eq(s3_control)]
         return m
