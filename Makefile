@@ -27,7 +27,7 @@ lint: $(STAMP)
 
 # Proofs are part of the tests; this shows them alone, with what each proves.
 prove: $(STAMP)
-	$(BIN)/python -m pytest tests/formal -v -s
+	$(BIN)/python -m pytest tests/formal -v -n auto -rP
 	$(BIN)/python -m pytest tests/hls -v -k "prove or proof"
 
 # A million random messages through the feed path; another seed each time, or TICKWIRE_SEED.

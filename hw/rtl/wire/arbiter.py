@@ -79,7 +79,7 @@ class Arbiter(wiring.Component):
     time : ``In(TIME).array(2)``
         Time of each beat.
     end : ``In(stream.Signature(VERDICT, always_ready=True)).array(2)``
-        Verdict on each packet, after its last beat and 2 cycles or more before the next first one.
+        Verdict on each packet, after its last beat and 3 cycles or more before the next first one.
     continues : ``In(1).array(2)``
         The packet is of the session in use, has the next number, and claims messages: see
         :class:`hw.rtl.wire.continuation.Continuation`. Sampled with its first beat; one that does

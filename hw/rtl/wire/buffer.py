@@ -81,8 +81,8 @@ class LineBuffer(wiring.Component):
     header, time : ``In(HEADER)``, ``In(TIME)``
         Header, valid for a cycle longer than the first beat, and time of each beat.
     end : ``In(stream.Signature(VERDICT, always_ready=True))``
-        Verdict on the packet. Comes after its last beat, and 2 cycles or more before the next first
-        one.
+        Verdict on the packet. Comes after its last beat, and 3 cycles or more before the next first
+        one. Behind a line it is 7 or more: the next frame's headers lie between.
     clear : ``In(1)``
         Forget everything. Of a packet that is coming in the rest is not stored.
     refused_stb : ``Out(1)``
@@ -92,7 +92,7 @@ class LineBuffer(wiring.Component):
     verdict_valid, verdict : ``Out(1)``, ``Out(VERDICT)``
         The oldest packet's verdict.
     remove : ``In(1)``
-        The oldest packet goes. Only while ``verdict_valid``.
+        The oldest packet goes. Only while ``head_valid`` and ``verdict_valid``.
     o : ``Out(stream.Signature(stored(width)))``
         Beats of the oldest packet; what is left of it vanishes with ``remove``.
     empty : ``Out(1)``
