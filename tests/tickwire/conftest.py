@@ -1,4 +1,4 @@
-"""Captures packed by hand, and the command run on them."""
+"""Captures packed by hand, and the command run on them; venues in processes of their own."""
 
 import json
 import struct
@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from tests.venue.process import CONFIG, Process
 from tickwire.cli import app
 
 GROUP, PORT = bytes((233, 54, 12, 111)), 26477
@@ -136,3 +137,21 @@ def decode(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Ran]:
         return Ran(result.exit_code, result.stdout, result.stderr)
 
     return run
+
+
+@pytest.fixture
+def start(tmp_path):
+    """Start venues that are killed when the test is over."""
+    started = []
+
+    def make(text: str = CONFIG, *options: str, **more: int) -> Process:
+        path = tmp_path / "venues.toml"
+        path.write_text(text)
+        started.append(Process(path, *options, **more))
+        return started[-1]
+
+    yield make
+    for process in started:
+        if process.process.poll() is None:
+            process.process.kill()
+            process.process.wait()

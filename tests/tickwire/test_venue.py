@@ -1,176 +1,31 @@
-"""``tickwire venue``: its configuration, its signals, and what a killed one brings back."""
+"""``tickwire venue``: its configuration, its signals, its journal."""
 
-import asyncio
 import importlib.util
 import re
 import resource
 import signal
 import socket
-import subprocess
 import sys
-import time
 import urllib.request
 from contextlib import suppress
-from pathlib import Path
-from random import Random
 from typing import get_args
 
 import pytest
 from typer.testing import CliRunner
 
 from sim.venue.settings import Action, VenuesConfig
+from tests.venue.process import CONFIG, REPOSITORY, START_S, Process
 from tests.venue.socket_client import SocketClient, login, run, told
-from tests.venue.test_gateway import cancel, enter
+from tests.venue.test_gateway import enter
 from tickwire.cli import app
 from tickwire.config import read
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 EXAMPLE = REPOSITORY / "docs" / "venues.toml"
-START_S = 240
-"""The first start of a machine compiles the matching engine."""
-
 LOGOUT = b"\0\1O"
 NAMES = (
     *("ALPHA", "BRAVO", "CHARLIE", "DELTA", "ECHO"),
     *("FOXTROT", "GOLF", "HOTEL", "INDIA", "JULIET"),
 )
-
-CONFIG = """
-[[venues]]
-name = "ALPHA"
-symbols = ["AAPL"]
-users = [{ name = "TRADER", password = "SECRET" }, { name = "OTHER", password = "SECRET" }]
-order_port = 0
-journal = "alpha.journal"
-"""
-
-
-class Process:
-    """A venue in a process of its own."""
-
-    def __init__(self, config: Path, *options: str, file_size_max: int | None = None):
-        command = [sys.executable, "-m", "tickwire", "venue", str(config), *options]
-        self._log = config.with_suffix(f".{time.monotonic_ns()}.log")
-        with self._log.open("wb") as log:
-            self.process = subprocess.Popen(
-                command, cwd=REPOSITORY, stdout=subprocess.DEVNULL, stderr=log
-            )
-        if file_size_max is not None:
-            limits = (file_size_max, file_size_max)
-            resource.prlimit(self.process.pid, resource.RLIMIT_FSIZE, limits)
-
-    @property
-    def log(self) -> str:
-        return self._log.read_text()
-
-    def port(self, name: str = "ALPHA") -> int:
-        """Wait until a venue is open; return the port of its order entry."""
-        return int(self.wait_for(rf" {name}: session \S+ open on \S+: orders (\d+),").group(1))
-
-    def wait_for(self, pattern: str) -> re.Match[str]:
-        deadline = time.monotonic() + START_S
-        while time.monotonic() < deadline:
-            found = re.search(pattern, self.log)
-            if found:
-                return found
-            assert self.process.poll() is None, self.log
-            time.sleep(0.02)
-        raise AssertionError(f"{pattern!r} never came: {self.log}")
-
-    def end(self, number: int) -> int:
-        self.process.send_signal(number)
-        return self.process.wait(30)
-
-
-@pytest.fixture
-def start(tmp_path):
-    """Start venues that are killed when the test is over."""
-    started = []
-
-    def make(text: str = CONFIG, *options: str, **more: int) -> Process:
-        path = tmp_path / "venues.toml"
-        path.write_text(text)
-        started.append(Process(path, *options, **more))
-        return started[-1]
-
-    yield make
-    for process in started:
-        if process.process.poll() is None:
-            process.process.kill()
-            process.process.wait()
-
-
-# A venue that is killed.
-
-
-def test_no_answer_is_lost_or_doubled_when_the_venue_is_killed_while_orders_are_under_way(start):
-    rng = Random(seed := 2)
-    print(f"seed {seed}")
-    count, answers, session = 4_000, [], ""
-    killed_after = sorted(rng.sample(range(100, 2 * count - 2_000), 3))
-
-    async def live(process: Process, port: int, most: int) -> None:
-        """Trade until so many answers are there, and then kill the venue."""
-        nonlocal session
-        packet = login(session=session, sequence=len(answers) + 1)
-        client = await SocketClient.connect(port, packet)
-        found, first = await client.logged_in()
-        assert (found, first) == (session or found, len(answers) + 1)
-        session, before = found, len(answers)
-        # Sent again is whatever has no answer, and some that have one.
-        accepted = told(answers, "user_ref_num")
-        last = max((answer[1] for answer in accepted if answer[0] == "Order Accepted"), default=0)
-        orders = [enter(n, "BS"[n % 2], 10) for n in range(max(1, last - 50), count + 1)]
-        sending = asyncio.create_task(send(client, orders))
-        await client.until(lambda self: before + len(self.answers) >= most)
-        if most < answers_count:
-            process.process.kill()
-        else:
-            await sending
-            client.writer.write(LOGOUT)
-        answers.extend(packet for packet in await client.closed() if packet[:1] == b"S")
-        sending.cancel()
-
-    async def send(client: SocketClient, orders: list[bytes]) -> None:
-        for at in range(0, len(orders), 20):
-            client.writer.write(b"".join(orders[at : at + 20]))
-            while len(client.packets) < at - 300:  # Never far ahead, so that there is more to come.
-                await asyncio.sleep(0)
-
-    # A system event, an answer to each order, and two executions to each second order.
-    answers_count = 1 + 2 * count
-    for most in (*killed_after, answers_count):
-        process = start()
-        run(live(process, process.port(), most))
-        if most < answers_count:
-            assert process.process.wait(30) == -signal.SIGKILL
-            assert len(answers) < answers_count
-    assert len(answers) == answers_count
-    messages = told(answers, "user_ref_num", "match_number")
-    accepted = [message[1] for message in messages if message[0] == "Order Accepted"]
-    assert accepted == list(range(1, count + 1))
-    executed = [message[1:] for message in messages if message[0] == "Order Executed"]
-    assert sorted(ref for ref, _ in executed) == accepted
-    assert len({match for _, match in executed}) == count // 2
-
-
-def test_book_of_a_killed_venue_stands_again(start):
-    async def trade(port: int, data: bytes, count: int, sequence: int) -> list[tuple]:
-        client = await SocketClient.connect(port, login("OTHER", sequence=sequence))
-        return await client.ask(data, count)
-
-    process = start()
-    asked = enter(1, "B", 100, 1_000_000) + enter(2, "B", 50, 1_000_000) + cancel(1, 70)
-    assert len(run(trade(process.port(), asked, 4, 1))) == 4
-    process.end(signal.SIGKILL)
-    process = start()
-    answers = run(trade(process.port(), enter(3, "S", 90, 1_000_000), 4, 5))
-    assert [answer[:3] for answer in answers] == [
-        ("Order Accepted", 3, 90),
-        ("Order Executed", 3, 70),
-        ("Order Executed", 1, 70),
-        ("Order Executed", 3, 20),
-    ]
 
 
 def test_venue_whose_journal_takes_no_more_sends_nothing_that_is_not_in_it(start):
