@@ -1,6 +1,6 @@
 """The book: operations in, best bid and offer out, exact or flagged as stale."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -397,7 +397,7 @@ class Book(wiring.Component):
         read = queue.read_port(domain="comb")
         write = queue.write_port()
         background = self.background.o
-        count = Signal(range(QUEUE_DEPTH + 1))
+        held = Signal(QUEUE_DEPTH)
         waiting = Signal()
         full = Signal()
         offered = Signal()
@@ -412,6 +412,8 @@ class Book(wiring.Component):
             ),
             put.eq(offered & ~full),
             taken.eq(free & waiting),
+            waiting.eq(held[0]),
+            full.eq(held[-1]),
             write.en.eq(put),
             write.data.eq(Mux(self.i.valid, arriving.as_value(), background.payload.as_value())),
             head_next.eq(
@@ -425,13 +427,11 @@ class Book(wiring.Component):
             m.d.sync += write.addr.eq(write.addr + 1)
         with m.If(taken):
             m.d.sync += read.addr.eq(read.addr + 1)
-        count_next = Signal.like(count)
-        m.d.comb += count_next.eq(count + put - taken)
-        m.d.sync += [
-            count.eq(count_next),
-            waiting.eq(count_next != 0),
-            full.eq(count_next == QUEUE_DEPTH),
-        ]
+        # As many bits are set as tasks wait: whether one is put is known late, and no sum waits.
+        with m.If(put & ~taken):
+            m.d.sync += held.eq(Cat(1, held))
+        with m.If(taken & ~put):
+            m.d.sync += held.eq(held >> 1)
         return head, head_next, waiting
 
     def _tell(self, m, valid, note, found):
