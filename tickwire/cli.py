@@ -171,10 +171,16 @@ def generate(
     symbol: Annotated[list[str], typer.Option(help="May be repeated; the first is the busiest.")],
     messages: Annotated[int, typer.Option(help="Messages in market hours.", min=0)] = 60_000,
     seed: Annotated[int, typer.Option(help="Seed of everything random.", min=0)] = 1,
+    model: Annotated[
+        str, typer.Option(help="Name of a flow model, or a TOML file; docs/flow.md has both.")
+    ] = "hawkes",
 ) -> None:
-    """Write a day of legal, realistic ITCH messages, the same for the same seed."""
+    """Write a day of legal, realistic ITCH messages, the same for the same seed and model.
+
+    Exit code 2 and one line on stderr tell what is wrong with the model.
+    """
     with exit_codes():
-        generate_command.run(file, symbol, messages, seed)
+        generate_command.run(file, symbol, messages, seed, model)
 
 
 @app.command()

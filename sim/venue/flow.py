@@ -28,12 +28,10 @@ from sim.venue.matching import (
     Order,
     opposite,
 )
+from sim.venue.model import DEFAULT, FlowModel
 
 OPEN_NS = 34_200 * NS_PER_SECOND
 """09:30, in ns since midnight."""
-
-TICK = 100
-"""One cent, in 1e-4 USD."""
 
 _START_OF_MESSAGES_NS = 11_100 * NS_PER_SECOND
 _START_OF_SYSTEM_NS = 14_400 * NS_PER_SECOND
@@ -44,21 +42,6 @@ _END_OF_MESSAGES_NS = 72_300 * NS_PER_SECOND
 # Levels a side that the first orders fill, and below which nothing is taken away from a side.
 _LEVELS_INITIAL = 12
 _LEVELS_MIN = 3
-# Orders of a symbol around which adds and deletes balance.
-_ORDERS_TARGET = 150
-
-# Share of all actions. What is left is adds and deletes.
-_AGGRESSIVE, _HIDDEN, _REDUCED, _REPLACED = 0.033, 0.004, 0.025, 0.08
-
-# Arrivals: each one raises the rate by _EXCITATION * _DECAY, which decays with _DECAY per second,
-# so that _EXCITATION of all arrivals were caused by an earlier one.
-_EXCITATION = 0.7
-_DECAY = 2000.0
-
-# Fair value: standard deviation of a symbol's own and of the common walk, as a share of the price,
-# in one second.
-_VOLATILITY_OWN, _VOLATILITY_COMMON = 4e-5, 3e-5
-
 _MPIDS = (b"ATLS", b"BRDG", b"CRWN", b"DLTA")
 
 # The struct packers of the hot messages take the fields in the order of the layout.
@@ -78,7 +61,8 @@ def generate(
     messages: int,
     *,
     start_ns: int = OPEN_NS,
-    rate_hz: float = 70.0,
+    rate_hz: float | None = None,
+    model: FlowModel = DEFAULT,
 ) -> Iterator[bytes]:
     """Return the messages of a day, each without framing, the same for the same arguments.
 
@@ -93,8 +77,10 @@ def generate(
         books, about 50 a symbol.
     start_ns : int
         Start of market hours, in ns since midnight.
-    rate_hz : float
-        Mean arrivals per second and symbol.
+    rate_hz : float, optional
+        Mean arrivals per second and symbol, in place of the model's.
+    model : FlowModel
+        Everything else there is to say of the flow.
 
     Raises
     ------
@@ -106,19 +92,26 @@ def generate(
     for symbol in symbols:
         if not 0 < len(symbol) <= 8:
             raise ValueError(f"symbol must be 1 to 8 characters, not {symbol!r}")
+    if rate_hz is None:
+        rate_hz = model.arrivals.rate_hz
     if messages < 0 or start_ns < 0 or rate_hz <= 0:
         raise ValueError(f"messages={messages}, start_ns={start_ns}, rate_hz={rate_hz}")
-    return _day(Random(seed), symbols, messages, start_ns, rate_hz)
+    return _day(Random(seed), symbols, messages, start_ns, rate_hz, model)
 
 
 def _day(
-    rng: Random, symbols: Sequence[str], messages: int, start_ns: int, rate_hz: float
+    rng: Random,
+    symbols: Sequence[str],
+    messages: int,
+    start_ns: int,
+    rate_hz: float,
+    model: FlowModel,
 ) -> Iterator[bytes]:
     yield _system_event("O", min(_START_OF_MESSAGES_NS, start_ns))
     yield from _directory(symbols, min(_START_OF_MESSAGES_NS, start_ns))
     yield _system_event("S", min(_START_OF_SYSTEM_NS, start_ns))
     yield _system_event("Q", start_ns)
-    flow = _Flow(rng, symbols, start_ns, rate_hz)
+    flow = _Flow(rng, symbols, start_ns, rate_hz, model)
     yield from islice(flow.run(), messages)
     yield _system_event("M", max(_CLOSE_NS, flow.now_ns))
     yield _system_event("E", max(_END_OF_SYSTEM_NS, flow.now_ns))
@@ -168,7 +161,8 @@ class _Symbol:
     # Unseen fair value is `price_start * (1 + walk + common walk)`.
     price_start: int
     walk: float = 0.0
-    walked_at_ns: int = 0
+    # How far the volatility clock was at the last step of its walk.
+    walked_at: float = 0.0
     # References of its orders, some of them gone: they are dropped when they are met.
     refs: list[int] = field(default_factory=list)
 
@@ -183,11 +177,31 @@ class _Symbol:
 
 
 class _Flow:
-    def __init__(self, rng: Random, symbols: Sequence[str], start_ns: int, rate_hz: float) -> None:
+    def __init__(
+        self,
+        rng: Random,
+        symbols: Sequence[str],
+        start_ns: int,
+        rate_hz: float,
+        model: FlowModel,
+    ) -> None:
         self.rng = rng
-        self.now_ns = start_ns
+        self.model = model
+        self.tick = model.prices.tick
+        self.start_ns = self.now_ns = start_ns
+        self.decay_hz = model.arrivals.decay_hz
+        self.jump_hz = model.arrivals.branching * self.decay_hz
+        # Time as the walks see it, in ns: it runs faster in a burst, by the square of its
+        # multiplier, since that is how variance grows.
+        self.clock = 0.0
+        self.in_burst = False
+        self.turns_at_ns = start_ns + self._calm_ns()
+        self.volatility_own = model.prices.own
+        self.volatility_common = model.prices.common
+        # Share of the fair value that a flash crash has taken away.
+        self.crashed = 0.0
         # Mean rate is the rate without excitation, divided by the share of arrivals it makes up.
-        self.rate_hz = rate_hz * len(symbols) * (1 - _EXCITATION)
+        self.rate_hz = rate_hz * len(symbols) * (1 - model.arrivals.branching)
         self.excited_hz = 0.0
         self.engine = MatchingEngine()
         self.refs = count(1)
@@ -199,8 +213,9 @@ class _Flow:
     def _symbol(self, locate: int, name: str) -> _Symbol:
         bids = self.engine.book_side(locate, Side.BUY)
         asks = self.engine.book_side(locate, Side.SELL)
-        price = TICK * self.rng.randrange(2_000, 40_000)
-        return _Symbol(locate, name.encode().ljust(8), bids, asks, price, walked_at_ns=self.now_ns)
+        prices = self.model.prices
+        price = self.tick * self.rng.randrange(prices.start_min, prices.start_max)
+        return _Symbol(locate, name.encode().ljust(8), bids, asks, price)
 
     def run(self) -> Iterator[bytes]:
         for symbol in self.symbols:
@@ -208,7 +223,7 @@ class _Flow:
                 for side in Side.BUY, Side.SELL:
                     away = -distance if side is Side.BUY else distance
                     for _ in range(self.rng.randint(1, 3)):
-                        yield from self._add(symbol, side, symbol.price_start + away * TICK)
+                        yield from self._add(symbol, side, symbol.price_start + away * self.tick)
         symbol = self.symbols[0]
         while True:
             gap_ns = self._advance()
@@ -218,36 +233,79 @@ class _Flow:
             yield from self._act(symbol)
 
     def _advance(self) -> int:
-        # Hawkes process with an exponential kernel, by Ogata's thinning: the rate only falls until
-        # the next arrival, so the rate now is a bound for the rate then.
+        # Ogata's thinning (1981): the rate only falls until the next arrival, so the rate now is a
+        # bound for the rate then. Without excitation every candidate of a constant rate is taken.
         start_ns = self.now_ns
+        base_hz = self._base_hz()
         while True:
-            bound_hz = self.rate_hz + self.excited_hz
+            bound_hz = base_hz + self.excited_hz
             gap = self.rng.expovariate(bound_hz)
-            self.excited_hz *= math.exp(-_DECAY * gap)
+            self.excited_hz *= math.exp(-self.decay_hz * gap)
             self.now_ns += int(gap * NS_PER_SECOND)
-            if self.rng.random() * bound_hz <= self.rate_hz + self.excited_hz:
-                self.excited_hz += _EXCITATION * _DECAY
-                self.common_walk += self._step(_VOLATILITY_COMMON, self.now_ns - start_ns)
+            base_hz = self._base_hz()
+            if self.rng.random() * bound_hz <= base_hz + self.excited_hz:
+                self.excited_hz += self.jump_hz
+                before = self.clock
+                self._run_clock(start_ns)
+                self.common_walk += self._step(self.volatility_common, self.clock - before)
+                if self.model.crash is not None:
+                    self.crashed = self.model.crash.depth(self._since_open_s())
                 return self.now_ns - start_ns
 
-    def _step(self, volatility: float, elapsed_ns: int) -> float:
+    def _since_open_s(self) -> float:
+        return (self.now_ns - self.start_ns) / NS_PER_SECOND
+
+    def _base_hz(self) -> float:
+        # Without the arrivals that others cause.
+        opening = self.model.opening
+        if opening is None:
+            return self.rate_hz
+        rush = (opening.multiplier - 1) * math.exp(-self._since_open_s() / opening.decay_s)
+        return self.rate_hz * (1 + rush)
+
+    def _calm_ns(self) -> float:
+        bursts = self.model.bursts
+        if bursts is None:
+            return math.inf
+        return self.rng.expovariate(1 / bursts.every_s) * NS_PER_SECOND
+
+    def _run_clock(self, since_ns: float) -> None:
+        bursts = self.model.bursts
+        while bursts is not None and self.turns_at_ns <= self.now_ns:
+            speed = bursts.multiplier**2 if self.in_burst else 1.0
+            self.clock += (self.turns_at_ns - since_ns) * speed
+            since_ns = self.turns_at_ns
+            self.in_burst = not self.in_burst
+            if self.in_burst:
+                self.turns_at_ns += self.rng.expovariate(1 / bursts.length_s) * NS_PER_SECOND
+            else:
+                self.turns_at_ns += self._calm_ns()
+        speed = bursts.multiplier**2 if bursts is not None and self.in_burst else 1.0
+        self.clock += (self.now_ns - since_ns) * speed
+
+    def _step(self, volatility: float, elapsed_ns: float) -> float:
         return self.rng.gauss(0.0, volatility * math.sqrt(elapsed_ns / NS_PER_SECOND))
 
     def _act(self, symbol: _Symbol) -> list[bytes]:
-        symbol.walk += self._step(_VOLATILITY_OWN, self.now_ns - symbol.walked_at_ns)
-        symbol.walked_at_ns = self.now_ns
+        symbol.walk += self._step(self.volatility_own, self.clock - symbol.walked_at)
+        symbol.walked_at = self.clock
         fair = symbol.price_start * (1 + symbol.walk + self.common_walk)
+        actions, crash = self.model.actions, self.model.crash
+        aggressive, orders = actions.aggressive, float(actions.orders)
+        if crash is not None and self.crashed:
+            fair *= 1 - self.crashed
+            aggressive *= crash.aggression
+            orders *= 1 - crash.withdrawal
         kind = self.rng.random()
-        if (kind := kind - _AGGRESSIVE) < 0:
+        if (kind := kind - aggressive) < 0:
             return self._aggress(symbol, fair)
-        if (kind := kind - _HIDDEN) < 0:
+        if (kind := kind - actions.hidden) < 0:
             return self._trade_hidden(symbol)
-        if (kind := kind - _REDUCED) < 0:
+        if (kind := kind - actions.reduced) < 0:
             return self._reduce(symbol)
-        if (kind := kind - _REPLACED) < 0:
+        if (kind := kind - actions.replaced) < 0:
             return self._replace(symbol, fair)
-        excess = (len(symbol.refs) - _ORDERS_TARGET) / _ORDERS_TARGET
+        excess = (len(symbol.refs) - orders) / orders
         if self.rng.random() < 0.5 - 0.5 * excess:
             return self._add_near(symbol, self._any_side(), fair)
         return self._delete(symbol, fair)
@@ -256,19 +314,44 @@ class _Flow:
         return Side.BUY if self.rng.random() < 0.5 else Side.SELL
 
     def _size(self) -> int:
-        if self.rng.random() < 0.15:
+        sizes = self.model.sizes
+        if self.rng.random() < sizes.odd:
             return self.rng.randint(1, 99)
-        return 100 * min(int(self.rng.paretovariate(1.5)), 100)
+        return 100 * min(int(self.rng.paretovariate(sizes.tail)), sizes.lots_max)
 
     def _price(self, symbol: _Symbol, side: Side, fair: float) -> int:
+        if self.model.placement.kind == "power" or self.crashed:
+            return self._price_power(symbol, side, fair)
         # Geometric distance from the best price, which is bettered where spread and fair value
         # leave room for it.
         bid, ask = symbol.best()
-        distance = TICK * int(self.rng.expovariate(0.3))
-        room = ask - bid > TICK
+        tick = self.tick
+        distance = tick * int(self.rng.expovariate(self.model.placement.slope))
+        room = ask - bid > tick
         if side is Side.BUY:
-            return max((bid + TICK if room and bid + TICK <= fair else bid) - distance, TICK)
-        return (ask - TICK if room and ask - TICK >= fair else ask) + distance
+            return max((bid + tick if room and bid + tick <= fair else bid) - distance, tick)
+        return (ask - tick if room and ask - tick >= fair else ask) + distance
+
+    def _price_power(self, symbol: _Symbol, side: Side, fair: float) -> int:
+        # In ticks, with `up` the direction of a better price. What is kept from the fair value is
+        # also kept from the other side: a maker does not take.
+        placement, tick = self.model.placement, self.tick
+        bid, ask = symbol.best()
+        up, best = (1, bid) if side is Side.BUY else (-1, ask)
+        room = (ask - bid) // tick - 1
+        if room and self.rng.random() < placement.inside:
+            better = self.rng.randint(1, room)
+        else:
+            pareto = self.rng.random() or 1.0
+            distance = placement.offset * (pareto ** (-1 / placement.exponent) - 1)
+            better = -int(min(distance, placement.distance_max))
+        edge = placement.edge
+        limit = (
+            math.floor((fair - edge * tick) * up / tick)
+            if up > 0
+            else math.floor(-(fair + edge * tick) / tick)
+        )
+        return max(up * min(up * best // tick + better, limit) * tick, tick)
 
     def _head(self, code: bytes, symbol: _Symbol) -> tuple[bytes, int, int, bytes]:
         return code, symbol.locate, 0, self.now_ns.to_bytes(6, "big")
@@ -311,18 +394,18 @@ class _Flow:
         ref, qty, number = fill.order_id, fill.last_qty, fill.match_number
         if self.rng.random() < 0.03:
             # The maker was ranked half a tick better than it could be displayed.
-            price = fill.last_price + (-TICK // 2 if side is Side.BUY else TICK // 2)
+            price = fill.last_price + (-self.tick // 2 if side is Side.BUY else self.tick // 2)
             return _EXECUTED_AT(*self._head(b"C", symbol), ref, qty, number, b"Y", price)
         return _EXECUTED(*self._head(b"E", symbol), ref, qty, number)
 
     def _aggress(self, symbol: _Symbol, fair: float) -> list[bytes]:
         bid, ask = symbol.best()
-        pull = (fair - (bid + ask) / 2) / TICK
-        side = Side.BUY if self.rng.random() < 0.5 + 0.25 * pull else Side.SELL
+        pull = (fair - (bid + ask) / 2) / self.tick
+        side = Side.BUY if self.rng.random() < 0.5 + self.model.prices.pull * pull else Side.SELL
         if symbol.side(opposite(side)).depth <= _LEVELS_MIN:
             return self._add_near(symbol, opposite(side), fair)
-        through = TICK if self.rng.random() < 0.1 else 0
-        price = ask + through if side is Side.BUY else max(bid - through, TICK)
+        through = self.tick if self.rng.random() < 0.1 else 0
+        price = ask + through if side is Side.BUY else max(bid - through, self.tick)
         rests = self.rng.random() < 0.2
         tif = TimeInForce.DAY if rests else TimeInForce.IOC
         order = NewOrder(next(self.refs), symbol.locate, side, self._size(), price, tif)
@@ -359,14 +442,17 @@ class _Flow:
             if order is not None:
                 return self._delete_order(symbol, order)
         order, other = self._pick(symbol), self._pick(symbol)
-        if _distance(other, bid, ask) > _distance(order, bid, ask):
+        far = self.model.actions.far
+        further = _distance(other, bid, ask) > _distance(order, bid, ask)
+        # Nothing is drawn where every delete takes the further one.
+        if further == (far == 1 or self.rng.random() < far):
             order = other
         return self._delete_order(symbol, order)
 
     def _delete_order(self, symbol: _Symbol, order: Order) -> list[bytes]:
         if symbol.side(order.side).depth <= _LEVELS_MIN:
             away = -_LEVELS_MIN if order.side is Side.BUY else _LEVELS_MIN
-            return self._add(symbol, order.side, max(order.price + away * TICK, TICK))
+            return self._add(symbol, order.side, max(order.price + away * self.tick, self.tick))
         self.engine.cancel(order.order_id)
         return [_DELETE(*self._head(b"D", symbol), order.order_id)]
 

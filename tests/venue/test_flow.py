@@ -6,6 +6,7 @@ from itertools import pairwise
 import pytest
 
 from sim.venue import flow
+from sim.venue.model import ActionsConfig, FlowModel
 
 SYMBOLS = ["AAPL", "MSFT", "BRK.A"]
 OPEN_NS = 34_200_000_000_000
@@ -153,14 +154,11 @@ def test_every_message_is_legal_and_the_book_is_never_locked_or_crossed(day: lis
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_thin_book_is_legal_and_never_loses_a_side(
-    monkeypatch: pytest.MonkeyPatch, seed: int
-) -> None:
+def test_thin_book_is_legal_and_never_loses_a_side(seed: int) -> None:
     print(f"seed={seed}")
-    monkeypatch.setattr(flow, "_ORDERS_TARGET", 6)
-    monkeypatch.setattr(flow, "_AGGRESSIVE", 0.3)
+    thin = FlowModel(actions=ActionsConfig(aggressive=0.3, orders=6))
     book = TinyBook()
-    for count, message in enumerate(flow.generate(seed, ["AAPL"], 3_000)):
+    for count, message in enumerate(flow.generate(seed, ["AAPL"], 3_000, model=thin)):
         book.apply(message)
         if count > 100:
             bid, ask = book.best(1)
