@@ -175,7 +175,7 @@ def fit_placement(distance: NDArray[np.int64]) -> tuple[float, float]:
     return best[1], best[2]
 
 
-def fit(sample: Sample, seed: int, rounds: int = 4, messages: int = 6_000) -> FlowModel:
+def fit(sample: Sample, seed: int, rounds: int = 6, messages: int = 6_000) -> FlowModel:
     """Return the model of a sample; the seed is that of the simulations behind edge and orders."""
     rate, ratio, decay = fit_hawkes(sample.arrivals)
     adds = sample.kind == ADD
@@ -200,6 +200,8 @@ def fit(sample: Sample, seed: int, rounds: int = 4, messages: int = 6_000) -> Fl
                 reduced=round(float((sample.kind == REDUCE).sum()) / count, 4),
                 replaced=0.0,
                 orders=max(int(orders), 8),
+                # A sample does not name the orders that stayed: neither kind is preferred.
+                far=0.5,
             ),
             placement=PlacementConfig(
                 "power",

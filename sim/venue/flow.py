@@ -345,12 +345,8 @@ class _Flow:
             pareto = self.rng.random() or 1.0
             distance = placement.offset * (pareto ** (-1 / placement.exponent) - 1)
             better = -int(min(distance, placement.distance_max))
-        edge = placement.edge
-        limit = (
-            math.floor((fair - edge * tick) * up / tick)
-            if up > 0
-            else math.floor(-(fair + edge * tick) / tick)
-        )
+        edge = self.rng.expovariate(1 / placement.edge) if placement.edge else 0.0
+        limit = math.floor(up * fair / tick - edge)
         return max(up * min(up * best // tick + better, limit) * tick, tick)
 
     def _head(self, code: bytes, symbol: _Symbol) -> tuple[bytes, int, int, bytes]:

@@ -67,7 +67,8 @@ class PlacementConfig(Base, frozen=True):
     ``geometric`` has a mean near ``1 / slope`` ticks and betters the best price by a tick wherever
     the fair value leaves room. ``power`` has ``P(distance >= d) = (1 + d / offset) ** -exponent``
     [Bouchaud, Mezard, Potters 2002]; ``inside`` of its orders better the best price by any distance
-    within the spread, but none comes nearer than ``edge`` to the fair value.
+    within the spread, but none comes nearer to the fair value than its maker's edge, which is
+    exponential of mean ``edge``. In a flash crash all are placed so.
     """
 
     kind: Literal["geometric", "power"] = "geometric"
