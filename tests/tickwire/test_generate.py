@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from sim.venue.model import MODELS, FlowModel
 from tickwire.cli import app
 
 GOOG = Path(__file__).resolve().parents[2] / "docs" / "flow_goog.toml"
@@ -53,3 +54,9 @@ def test_unknown_name_lists_the_models(tmp_path: Path) -> None:
     assert code == 2
     assert "hawkes, poisson, calm, bursts, opening, flash_crash" in error
     assert error.count("\n") == 1
+
+
+def test_page_describes_every_model_and_every_table() -> None:
+    page = (GOOG.parent / "flow.md").read_text()
+    for name in (*MODELS, *FlowModel.__struct_fields__):
+        assert f"| `{name}` |" in page
