@@ -271,19 +271,14 @@ def test_queue_does_not_overflow_at_line_rate():
     ("name", "old", "new", "violated"),
     [
         ("write_over", "put.eq(offered & ~full)", "put.eq(offered)", "pointers_say_count"),
-        ("dropped", "write.en.eq(put)", "write.en.eq(put & ~taken)", "stands_in_its_slot"),
+        ("dropped", "write.en.eq(~full)", "write.en.eq(~full & ~taken)", "stands_in_its_slot"),
         (
             "overtaken",
             "first.eq(Mux(waiting, ",
             "first.eq(Mux(waiting & ~arriving_valid, ",
             "issued_in_turn",
         ),
-        (
-            "late_head",
-            "put & (write.addr == read.addr)",
-            "put & (write.addr == read.addr) & ~free",
-            "head_is_the_first",
-        ),
+        ("late_head", "head_next.eq(Mux(waiting, ", "head_next.eq(Mux(1, ", "head_is_the_first"),
         ("late_addresses", "gaps[self.INTERVAL],", "gaps[0],", "addresses_of_(head|second)"),
         ("miscounted", "with m.If(put & ~taken):", "with m.If(put):", "count_is_what_waits"),
     ],
