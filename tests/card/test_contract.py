@@ -24,7 +24,7 @@ BUY_AT, SELL_AT = 1_000_000, 1_000_100
 
 
 def test_card_says_what_it_is_and_how_much_it_holds(bench):
-    assert identify(bench.card) == CardInfo(1, 2, symbol_count=4, order_count=64)
+    assert identify(bench.card) == CardInfo(1, 3, symbol_count=4, order_count=64)
     assert bench.read(registers.IDENTITY_REGISTER) == 0x45524957_4B434954  # "TICKWIRE".
 
 
