@@ -170,7 +170,8 @@ class Packet:
 
     @property
     def header(self):
-        return {name: getattr(self, name) for name in PACKET_FIELDS}
+        numbers = {name: getattr(self, name) for name in ("sequence", "message_count", "skip")}
+        return numbers | {"age": self.sequence}  # The parser has no use for it.
 
 
 def packet_of(messages, **more):

@@ -16,7 +16,7 @@ import cocotb
 from cocotb.clock import Clock
 from cocotb.triggers import FallingEdge
 
-from hw.rtl.layouts import HEADER, NOTICE, PACKET, PACKET_END, NoticeKind, beat
+from hw.rtl.layouts import AGE, HEADER, NOTICE, PACKET, PACKET_END, NoticeKind, beat
 from protocol.reasons import DropReason
 from sim.golden import moldudp64 as golden
 
@@ -84,6 +84,11 @@ BEAT, HEAD, END = fields(beat(WIDTH)), fields(HEADER), fields(PACKET_END)
 NOTICED, NUMBERS = fields(NOTICE), fields(PACKET)
 
 
+def age_of(line, sequence):
+    """Return an age that tells a packet from others, and its line."""
+    return (2 * sequence + line) * 0x9E37 % (1 << AGE.width)
+
+
 def pack(layout, **values):
     return sum((value & layout[name][1]) << layout[name][0] for name, value in values.items())
 
@@ -142,6 +147,7 @@ class Sent:
             session=number_of(self.session),
             sequence=self.sequence,
             message_count=self.message_count,
+            age=age_of(self.line, self.sequence),
         )
 
     @property
@@ -333,6 +339,8 @@ class Bench:
             expected = int(self.dut.next_sequence.value)
             assert numbers["sequence"] + numbers["skip"] == expected, f"{where}: {numbers}"
             assert numbers["skip"] < numbers["message_count"] < 0xFFFF, f"{where}: {numbers}"
+            ages = [age_of(line, numbers["sequence"]) for line in (0, 1)]
+            assert numbers["age"] in ages, f"{where}: {numbers}"
         self.open.beats.append(bits)
         self.open.times.append(time)
         self.open.ticks.append(self.tick)

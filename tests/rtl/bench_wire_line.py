@@ -17,7 +17,7 @@ from cocotb.clock import Clock
 from cocotb.triggers import FallingEdge
 from wire_beats import to_beats
 
-from hw.rtl.layouts import HEADER, beat
+from hw.rtl.layouts import AGE, HEADER, beat
 from hw.rtl.wire.line import END, FILTER
 from protocol.ip import checksum
 from protocol.reasons import DropReason
@@ -349,6 +349,8 @@ class Bench:
         # Lanes are counted from lane 0 of the frame's first beat.
         first = (start + expected.blocks_at - 1) // WIDTH
         last = (start + max(expected.stop, expected.blocks_at) - 1) // WIDTH
+        # At the pins the frame is as old as the first beat's time, inverted, says.
+        header["age"] = (self.time(cycles[first]) - ~self.time(cycles[0])) % (1 << AGE.width)
         for number in range(first, last + 1):
             lower = max(number * WIDTH, start + expected.blocks_at)
             upper = min((number + 1) * WIDTH, start + expected.stop)

@@ -41,6 +41,8 @@ class Top(Elaboratable):
         m.submodules.line = self.line
         m.d.comb += [
             self.inputs.eq(self.stimulus),
+            # Any value that is known and changes with each beat.
+            self.line.begin.eq(~self.line.time),
             Value.cast(self.line.filters).eq(self.filters),
             self.line.any.eq(self.any),
             self.flags.eq(self.strobes),
