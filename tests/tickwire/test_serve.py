@@ -98,21 +98,36 @@ def until_trading(journal):
 
 
 def open_orders(journal):
-    """Count the orders that could still execute, from the records alone."""
-    leaves = {}
+    """Count the orders that could still execute, from the records alone.
+
+    A replacement counts from the moment it is asked for, beside the order that it may replace, and
+    is gone when that order ends first: the venue ignores it [OUCH 5.0: 2.2].
+    """
+    leaves, replacements = {}, {}
+
+    def end_if_done(number):
+        if leaves[number] == 0:
+            leaves.pop(replacements.pop(number, None), None)
+
     for record in journal:
         values = ring.RECORDS.by_code[record[0]].unpack(record)
         number = values.get("cl_ord_id")
         match record[0]:
             case RecordType.NEW:
                 leaves[number] = values["order_qty"]
+            case RecordType.REPLACE:
+                leaves[number] = values["order_qty"]
+                replacements[values["orig_cl_ord_id"]] = number
             case RecordType.REPLACED:
                 del leaves[values["orig_cl_ord_id"]]
+                del replacements[values["orig_cl_ord_id"]]
                 leaves[number] = values["leaves_qty"]
             case RecordType.EXECUTED:
                 leaves[number] -= values["last_qty"]
+                end_if_done(number)
             case RecordType.CANCELED:
                 leaves[number] -= values["canceled_qty"]
+                end_if_done(number)
             case RecordType.DENIED | RecordType.REJECTED:
                 leaves.pop(number, None)
     return sum(1 for qty in leaves.values() if qty > 0)
