@@ -47,6 +47,8 @@ class DropReason(IntEnum):
     looked at then. [IEEE 802.3: 3.2.9, 4.2.4.1]"""
     BUFFER_FULL = 16
     """There was no room to hold the packet while the other line was waited for."""
+    UNDER_REPAIR = 17
+    """The message's symbol is being repaired: the host puts in what the message did."""
 
 
 @unique
@@ -72,6 +74,8 @@ class StaleReason(IntEnum):
     """There was no room to remember another order."""
     FRAME_BAD = 9
     """A message was acted on before its frame turned out to be bad."""
+    UNDER_REPAIR = 10
+    """The book was emptied, and its orders are being put in anew."""
 
 
 @unique

@@ -15,7 +15,7 @@ IDENTITY = int.from_bytes(b"TICKWIRE", "little")
 
 VERSION_MAJOR = 1
 """A host refuses a card with another one."""
-VERSION_MINOR = 3
+VERSION_MINOR = 4
 
 WIDTH_BITS = 64
 STRIDE = 8
@@ -51,6 +51,8 @@ class Capability(IntEnum):
     """There are latency histograms."""
     DOORBELL = 3
     """Doorbells are heard; a card without polls often enough."""
+    BOOK_REPAIR = 4
+    """Books are emptied and filled by commands."""
 
 
 @unique

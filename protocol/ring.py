@@ -25,6 +25,7 @@ class RecordType(IntEnum):
     TRADE = 0x12
     STATUS = 0x13
     GAP = 0x14
+    REPAIR = 0x15
     SENT = 0x21
     DENIED = 0x22
     ACCEPTED = 0x23
@@ -39,6 +40,10 @@ class RecordType(IntEnum):
     LIMITS = 0x35
     HEARTBEAT = 0x36
     LEVEL_LIMITS = 0x37
+    BOOK_CLEAR = 0x38
+    BOOK_ADD = 0x39
+    BOOK_DELETE = 0x3A
+    BOOK_LIVE = 0x3B
 
 
 class BboFlag(IntFlag):
@@ -46,6 +51,13 @@ class BboFlag(IntFlag):
 
     STALE = 1
     """The book is not known to be exact; ``stale_reason`` says why."""
+
+
+class RepairFlag(IntFlag):
+    """Flags of a REPAIR record."""
+
+    LIVE = 1
+    """The book is exact, and the symbol's messages are taken again."""
 
 
 class LimitsFlag(IntFlag):
@@ -149,7 +161,15 @@ GAP = _record(
     uint("First Sequence", 16, 8, "First message that is lost."),
     uint("Message Count", 24, 8, "How many are lost."),
 )
-MARKET = Family("market ring", (BBO, TRADE, STATUS, GAP))
+REPAIR = _record(
+    RecordType.REPAIR,
+    "Repair Record",
+    CLAUSE,
+    uint("From Sequence", 16, 8, "Lowest number that BOOK_LIVE can name for this symbol."),
+    uint("Next Sequence", 24, 8, "Highest one: that of the message which comes next."),
+    uint("Stale Reason", 32, 1, "Why it is not live; GAP when the number named did not fit."),
+)
+MARKET = Family("market ring", (BBO, TRADE, STATUS, GAP, REPAIR))
 
 SENT = _record(
     RecordType.SENT,
@@ -297,12 +317,50 @@ LEVEL_LIMITS = _record(
     uint("Level", 46, 1, "`F` firm, `D` desk, `T` trader."),
 )
 HEARTBEAT = _record(RecordType.HEARTBEAT, "Heartbeat Command", CLAUSE)
+
+_REFERENCE = uint("Order Reference", 32, 8, "ITCH order reference number.")
+BOOK_CLEAR = _record(
+    RecordType.BOOK_CLEAR,
+    "Book Clear Command",
+    CLAUSE,
+    uint("Stock Locate", 4, 4, "The symbol's of the day; 0 leaves what the card knows.", default=0),
+)
+BOOK_ADD = _record(
+    RecordType.BOOK_ADD,
+    "Book Add Command",
+    CLAUSE,
+    uint("Side", 16, 1, "Side of the order: `B` or `S`."),
+    _reserved(17, 20),
+    uint("Order Qty", 20, 4, "Shares that are left of it."),
+    Field("Price", 24, 4, Kind.PRICE4, "Its price."),
+    _reserved(28, 32),
+    _REFERENCE,
+)
+BOOK_DELETE = _record(
+    RecordType.BOOK_DELETE, "Book Delete Command", CLAUSE, _reserved(16, 32), _REFERENCE
+)
+BOOK_LIVE = _record(
+    RecordType.BOOK_LIVE,
+    "Book Live Command",
+    CLAUSE,
+    uint("Trading State", 16, 1, "ITCH trading state; 0 leaves what the card knows.", default=0),
+    uint("Event Code", 17, 1, "Newest ITCH system event; 0 for none.", default=0),
+    _reserved(18, 32),
+    uint("Next Sequence", 32, 8, "First feed message that is not yet in the book."),
+)
 COMMAND = Family(
-    "command ring", (NEW, CANCEL, REPLACE, MASS_CANCEL, LIMITS, HEARTBEAT, LEVEL_LIMITS)
+    "command ring",
+    (
+        *(NEW, CANCEL, REPLACE, MASS_CANCEL, LIMITS, HEARTBEAT, LEVEL_LIMITS),
+        *(BOOK_CLEAR, BOOK_ADD, BOOK_DELETE, BOOK_LIVE),
+    ),
 )
 
 ORDER_COMMANDS = frozenset({NEW.code, CANCEL.code, REPLACE.code, MASS_CANCEL.code})
 """Types of the commands that become a message to the venue; these count in the message rate."""
+
+BOOK_COMMANDS = frozenset(layout.code for layout in (BOOK_CLEAR, BOOK_ADD, BOOK_DELETE, BOOK_LIVE))
+"""Types of the commands that repair a book."""
 
 RECORDS = Family("ring", MARKET.layouts + EXECUTION.layouts + COMMAND.layouts)
 """Every record, whichever its ring."""

@@ -15,12 +15,13 @@ from typing import NamedTuple
 from kernels.exposure import Rate
 from kernels.risk import LevelLimits, Limits
 from protocol import registers, ring
-from protocol.registers import Register
+from protocol.registers import Capability, Register
 from protocol.risk import RiskLevel
 from protocol.units import NS_PER_SECOND
-from sw.card import Card, identify, write
+from sw.card import Card, identify, read, write
 from sw.errors import CardError
 from sw.feed import Feed
+from sw.feed.recovery import Recovery, RecoveryConfig, Source
 from sw.journal import Journal
 from sw.mm import MarketMaker, Quoting
 from sw.oms import Fill, Oms
@@ -68,6 +69,7 @@ class EngineConfig:
     heartbeat_interval_ns: int = NS_PER_SECOND
     heartbeat_timeout_ns: int = 3 * NS_PER_SECOND
     feed_gap_timeout_ns: int = field(default=1_000_000)
+    recovery: RecoveryConfig = field(default_factory=RecoveryConfig)
 
     @property
     def memory_size(self) -> int:
@@ -86,6 +88,14 @@ class Engine:
         Symbols, limits, quoting.
     journal : Journal
         Takes every ring record in and out.
+    source : Source, optional
+        Where lost market data can be had again. Without one, or on a card whose books cannot be
+        repaired, a book that became stale stays so.
+
+    Attributes
+    ----------
+    recovery : Recovery or None
+        Repairs stale books, where that can be done.
 
     Raises
     ------
@@ -93,7 +103,9 @@ class Engine:
         If the card can not be driven.
     """
 
-    def __init__(self, card: Card, config: EngineConfig, journal: Journal):
+    def __init__(
+        self, card: Card, config: EngineConfig, journal: Journal, source: Source | None = None
+    ):
         info = identify(card)
         count = len(config.symbols)
         if count > info.symbol_count:
@@ -112,6 +124,11 @@ class Engine:
             for index, quoting in enumerate(config.quoting)
             if quoting is not None
         }
+        self.recovery = None
+        if source is not None and read(card, registers.CAPABILITIES) >> Capability.BOOK_REPAIR & 1:
+            self.recovery = Recovery(
+                self.feed, config.symbols, self.oms.repair_book, source, config.recovery
+            )
         self.on_fill: Callable[[Fill], None] | None = None
 
     def _place_rings(self) -> tuple[RingReader, RingReader, RingWriter]:
@@ -199,6 +216,8 @@ class Engine:
                 self._makers[index].on_event(now_ns)
         if not self._stopping and now_ns >= self._next_heartbeat_ns:
             self._beat(now_ns)
+        if self.recovery is not None and not self._stopping:
+            self.recovery.step(now_ns)
         return taken
 
     def _beat(self, now_ns: int) -> None:

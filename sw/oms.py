@@ -262,6 +262,15 @@ class Oms:
             ring.HEARTBEAT.pack(symbol_index=ring.ALL_MARKET, ts_host_ns=now_ns), now_ns
         )
 
+    def repair_book(self, record: bytes, now_ns: int) -> bool:
+        """Publish a command of a book's repair. Returns False when it would crowd orders out.
+
+        Half of the command ring is left to orders.
+        """
+        if 2 * self._commands.free <= self._commands.slots:
+            return False
+        return self._put(record, now_ns)
+
     def write_limits(self, now_ns: int) -> bool:
         """Write every symbol's limits to the card, then those of traders, desks and the firm."""
         risk = self._risk

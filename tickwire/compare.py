@@ -9,6 +9,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
+from msgspec.structs import replace
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
@@ -22,7 +23,7 @@ from sw.engine import EngineConfig
 from sw.journal import HEADER, Journal, read_journal
 from tickwire.capture import InputError
 from tickwire.cards import CardKind, MakeCard, make_functional, make_verilated
-from tickwire.config import RunConfig, load
+from tickwire.config import RecoverySettings, RunConfig, load
 from tickwire.day import Day, open_day
 from tickwire.decode import text_line
 from tickwire.outputs import check_output
@@ -82,7 +83,8 @@ def run(config_path: Path, seed: int, seeds: int, waves: Path | None) -> bool:
     It ends at the first difference. Raises :class:`InputError` if the configuration or the data is
     bad.
     """
-    config = load(config_path)
+    # What one card has and the other lacks is no difference: only one's books can be repaired.
+    config = replace(load(config_path), recovery=RecoverySettings(enabled=False))
     data_path = config_path.parent / config.feed.file
     if waves is not None:
         check_output(waves, (config_path, data_path))

@@ -10,6 +10,7 @@ from msgspec import Meta, Struct
 from kernels.exposure import BURST_NS_MAX, MONEY_MAX, NOTIONAL_MAX, POSITION_MAX, QUANTITY_MASK
 from kernels.risk import LevelLimits, Limits
 from protocol.market import MarketPhase
+from sw.feed.recovery import RecoveryConfig
 from sw.mm import Quoting
 from tickwire.source import InputError
 
@@ -101,6 +102,22 @@ class QuotingConfig(Struct, frozen=True, forbid_unknown_fields=True):
         return Quoting(**msgspec.structs.asdict(self))
 
 
+class RecoverySettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """How lost market data is had again, see :class:`sw.feed.recovery.RecoveryConfig`.
+
+    ``latency_ns`` is from a re-request to its answer. A book that lost messages stays stale where
+    recovery is not ``enabled``.
+    """
+
+    enabled: bool = True
+    latency_ns: Natural = 50_000
+    timeout_ns: Count = 10_000_000
+    retry_ns: Count = 20_000
+
+    def recovery(self) -> RecoveryConfig:
+        return RecoveryConfig(timeout_ns=self.timeout_ns, retry_ns=self.retry_ns)
+
+
 class RingsConfig(Struct, frozen=True, forbid_unknown_fields=True):
     """Slots of the three rings, each a power of two; by default what the symbols need."""
 
@@ -122,6 +139,7 @@ class RunConfig(Struct, frozen=True, forbid_unknown_fields=True):
     risk: RiskConfig
     latency: LatencyConfig = LatencyConfig()
     rings: RingsConfig = RingsConfig()
+    recovery: RecoverySettings = RecoverySettings()
 
 
 def load(path: Path) -> RunConfig:

@@ -37,7 +37,8 @@ def look_back(
     symbols = {symbol.stock: result.symbol(index) for index, symbol in enumerate(config.symbols)}
     rows = _trading(engine, result, symbols)
     if card is not None:
-        rows = _feed(card) + rows + _rings(card, engine, config) + _latencies(card)
+        rows = [*_feed(card), *_recovery(engine), *rows]
+        rows += _rings(card, engine, config) + _latencies(card)
     return Outcome(rows, symbols, fault)
 
 
@@ -48,6 +49,16 @@ def _feed(card: Card) -> list[tuple[str, str]]:
         ("best bid and offer changes", f"{read(card, registers.BBO_CHANGES):,}"),
         ("of these conflated", f"{read(card, registers.BBO_CONFLATED):,}"),
         ("stale symbols", f"{read(card, registers.STALE_SYMBOLS):,}"),
+    ]
+
+
+def _recovery(engine: Engine) -> list[tuple[str, str]]:
+    recovery = engine.recovery
+    if recovery is None or not engine.feed.gap_count:
+        return []
+    return [
+        ("books repaired", f"{recovery.repaired_count:,}"),
+        ("re-requests", f"{recovery.rerequest_count:,}"),
     ]
 
 

@@ -16,9 +16,12 @@ from random import Random
 from kernels.exposure import token_bucket
 from protocol import itch50
 from protocol.registers import SYMBOLS_MAX
+from protocol.units import NS_PER_SECOND
 from sim.card.port import Port
+from sim.venue.moldudp import Feed
 from sim.venue.publisher import Packet, publish
 from sim.venue.replay import ReplayBook
+from sim.venue.source import VenueSource
 from sw.engine import Engine, EngineConfig, Symbol
 from sw.journal import Journal
 from tickwire.cards import MakeCard, make_functional
@@ -52,10 +55,12 @@ def engine_config(config: RunConfig, locates: Mapping[str, int]) -> EngineConfig
         execution_slots=config.rings.execution or _slots(_ANSWERS_A_SYMBOL * len(wanted)),
         command_slots=config.rings.command or _slots(commands),
         feed_gap_timeout_ns=config.feed.gap_timeout_ns,
+        recovery=config.recovery.recovery(),
     )
 
 
 _SLOTS_MIN = 1024
+_RECOVERS_WITHIN_NS = NS_PER_SECOND
 _ANSWERS_A_SYMBOL = 16
 """Two quotes, each perhaps with a replacement under way, and the slots that the card reserves."""
 
@@ -115,7 +120,11 @@ class Simulation:
         self._started = False
         self._heartbeat_ns = engine_config.heartbeat_interval_ns
         self.card = card(memory, len(engine_config.symbols), self._to_venue)
-        self.engine = Engine(self.card, engine_config, journal)
+        self._history = Feed(FEED_SESSION)
+        source = VenueSource(self._history, config.recovery.latency_ns, self._wake)
+        self.engine = Engine(
+            self.card, engine_config, journal, source if config.recovery.enabled else None
+        )
         self.book = ReplayBook()
         self.gateway = order_gateway(self.book, locates, self._to_card)
 
@@ -152,10 +161,22 @@ class Simulation:
         self.now_ns = end_ns
         self.card.advance(end_ns)
         self.engine.step(self.now_ns)
+        self._recover()
         while not self.engine.stop(self.now_ns):
             self._take_commands(1)  # The command ring is full: the card has to make room first.
         self._after_host(self.now_ns)
         self._run_until(None)
+
+    def _recover(self) -> None:
+        """Let a recovery end that is under way; if it never does, not for ever."""
+        recovery, end_ns = self.engine.recovery, self.now_ns + _RECOVERS_WITHIN_NS
+        self._after_host(self.now_ns)
+        while recovery is not None and not recovery.is_idle and self.now_ns < end_ns:
+            next_ns = self.now_ns + self._config.recovery.retry_ns
+            self._run_until(next_ns)
+            self.now_ns = next_ns
+            self.card.advance(next_ns)
+            self._host_turn()
 
     def close(self) -> None:
         """Let go of the rings' memory."""
@@ -172,6 +193,9 @@ class Simulation:
 
     # Events.
 
+    def _wake(self, ts_ns: int) -> None:
+        self._at(ts_ns, self._host_turn)
+
     def _at(self, ts_ns: int, event: Callable[[], None]) -> None:
         self._event_count += 1
         heapq.heappush(self._events, (ts_ns, self._event_count, event))
@@ -184,6 +208,9 @@ class Simulation:
 
     def _play(self, packet: Packet) -> None:
         """Move the venue's book, answer the fills, and put the packet on both lines."""
+        if self.engine.recovery is not None:
+            self._history.messages += packet.messages
+            self._history.skip()
         for message in packet.messages:
             layout = itch50.MESSAGES.by_code.get(message[0]) if message else None
             if layout is not None and layout.size == len(message):

@@ -47,7 +47,7 @@ TRADERS = 16
 """Traders that the card knows, and as many desks."""
 _HEARTBEAT_CYCLES = 1 << 16
 """The gate's own watch; that of the host is in the register bank, by card time."""
-_CAPABILITIES = sum(1 << item for item in Capability)
+_CAPABILITIES = sum(1 << item for item in Capability if item != Capability.BOOK_REPAIR)
 COUNTER = unsigned(48)
 """At one a cycle of 6.4 ns it counts for twenty days."""
 

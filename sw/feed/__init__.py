@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from enum import IntEnum, unique
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -144,6 +144,16 @@ def _rows(count: int) -> list[memoryview]:
     return [words[at : at + size] for at in range(0, len(words), size)]
 
 
+class RepairAnswer(NamedTuple):
+    """What the card last said of a book's repair, see the REPAIR record in docs/records.md."""
+
+    symbol_index: int
+    is_live: bool
+    from_sequence: int
+    next_sequence: int
+    stale_reason: StaleReason
+
+
 class Feed:
     """Applies market records to the mirror.
 
@@ -200,6 +210,28 @@ class Feed:
     def messages_lost(self) -> int:
         """Messages lost in these."""
         return int(self._head["messages_lost"]) & _MASK
+
+    @property
+    def stale_count(self) -> int:
+        """Symbols whose quote is stale."""
+        return int(self._head["stale_count"])
+
+    @property
+    def repair_count(self) -> int:
+        """Answers of the card about repairs."""
+        return int(self._head["repair_count"])
+
+    @property
+    def repair(self) -> RepairAnswer:
+        """The newest one of them."""
+        head = self._head
+        return RepairAnswer(
+            int(head["repair_symbol"]),
+            bool(head["repair_live"]),
+            int(head["repair_from"]) & _MASK,
+            int(head["repair_next"]) & _MASK,
+            StaleReason(int(head["repair_reason"])),
+        )
 
     @property
     def ended(self) -> bool:

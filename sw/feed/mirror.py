@@ -29,9 +29,11 @@ QUOTE = _words(
 
 HEAD = _words(
     *("ring_at", "slots", "tail", "symbol_count"),
-    *("record_count", "gap_count", "messages_lost", "changed_count", "ended"),
+    *("record_count", "gap_count", "messages_lost", "changed_count", "ended", "stale_count"),
+    *("repair_count", "repair_symbol", "repair_live", "repair_from", "repair_next"),
+    "repair_reason",
 )
-"""The reader's state, and what it counted."""
+"""The reader's state, what it counted, and the newest REPAIR record."""
 
 
 class Core(NamedTuple):
@@ -49,7 +51,8 @@ _CONTROL_SIZE, _RECORD_SIZE = ring.CONTROL.size, ring.RECORD_SIZE
 _TAIL, _SEQUENCE = ring.CONTROL.by_name["tail"].offset, ring.BBO.by_name["sequence"].offset
 _BBO_TYPE, _TRADE_TYPE = int(ring.RecordType.BBO), int(ring.RecordType.TRADE)
 _STATUS_TYPE, _GAP_TYPE = int(ring.RecordType.STATUS), int(ring.RecordType.GAP)
-_BBO, _TRADE, _STATUS, _GAP = map(numbers, (ring.BBO, ring.TRADE, ring.STATUS, ring.GAP))
+_REPAIR_TYPE, _LIVE = int(ring.RecordType.REPAIR), int(ring.RepairFlag.LIVE)
+_BBO, _TRADE, _STATUS, _GAP, _REPAIR = map(numbers, ring.MARKET.layouts)
 _END_OF_MESSAGES = ord("C")
 _EVENT = ord("S")
 
@@ -146,12 +149,27 @@ def _apply(core: int, head: Any, at: int) -> bool:
         head["gap_count"] += 1
         head["messages_lost"] += array_at(at, 1, _GAP)[0]["message_count"]
         return True
+    if record_type == _REPAIR_TYPE:
+        if index >= head["symbol_count"]:
+            return False
+        answer = array_at(at, 1, _REPAIR)[0]
+        head["repair_count"] += 1
+        head["repair_symbol"] = index
+        head["repair_live"] = answer["flags"] & _LIVE
+        head["repair_from"] = answer["from_sequence"]
+        head["repair_next"] = answer["next_sequence"]
+        head["repair_reason"] = answer["stale_reason"]
+        return True
     return False
 
 
 @inlined
 def _apply_bbo(core: int, head: Any, record: Any, index: int) -> None:
     quote = quotes_of(core)[index]
+    if record["stale_reason"] != 0:
+        head["stale_count"] += 1
+    if quote["stale_reason"] != 0:
+        head["stale_count"] -= 1
     quote["bid_price"] = record["bid_price"]
     quote["bid_qty"] = record["bid_qty"]
     quote["bid_orders"] = record["bid_orders"]

@@ -24,7 +24,7 @@ BUY_AT, SELL_AT = 1_000_000, 1_000_100
 
 
 def test_card_says_what_it_is_and_how_much_it_holds(bench):
-    assert identify(bench.card) == CardInfo(1, 3, symbol_count=4, order_count=64)
+    assert identify(bench.card) == CardInfo(1, 4, symbol_count=4, order_count=64)
     assert bench.read(registers.IDENTITY_REGISTER) == 0x45524957_4B434954  # "TICKWIRE".
 
 
@@ -53,7 +53,7 @@ def test_card_without_the_identity_is_refused_with_both_values(identity):
     ("version", "text"), [(2 << 16, "2.0"), (0, "0.0"), (0x0002_0007, "2.7"), (0x7, "0.7")]
 )
 def test_card_of_another_major_version_is_refused_with_both_versions(version, text):
-    found = re.escape(f"CARD_VERSION_MISMATCH: version={text}, expected=1.3")
+    found = re.escape(f"CARD_VERSION_MISMATCH: version={text}, expected=1.4")
     with pytest.raises(VersionMismatchError, match=f"^{found}$"):
         identify(Impostor(registers.IDENTITY, version))
 

@@ -185,7 +185,7 @@ def test_card_of_another_register_map_is_refused_with_both_versions(served, monk
     with served:
         host = attached()
         with pytest.raises(
-            VersionMismatchError, match=r"^CARD_VERSION_MISMATCH: version=2\.0, expected=1\.3$"
+            VersionMismatchError, match=r"^CARD_VERSION_MISMATCH: version=2\.0, expected=1\.4$"
         ):
             identify(host)
         host.close()

@@ -74,7 +74,7 @@ def test_heading_tells_size_and_appendage():
 def test_register_table_shows_addresses_and_arrays():
     lines = markdown_table.registers().splitlines()
     assert "| `0x00030` | Kill | rw | 1 | 1: no order leaves. Set after reset. |" in lines
-    assert "| `0x00300` + 8 i, i < 17 | Drops | r | 0 | Dropped, by DropReason. |" in lines
+    assert "| `0x00300` + 8 i, i < 18 | Drops | r | 0 | Dropped, by DropReason. |" in lines
 
 
 def test_transition_table_has_a_row_for_each_legal_pair():

@@ -341,12 +341,12 @@ def test_registers_are_constants():
     assert "#define TICKWIRE_REGISTER_KILL 0x30u" in lines
     assert "#define TICKWIRE_REGISTER_SYMBOL_LOCATE 0x10008u" in lines
     assert "#define TICKWIRE_REGISTER_SYMBOL_LOCATE_STRIDE 16u" in lines
-    assert "#define TICKWIRE_REGISTER_DROPS_COUNT 17u" in lines
+    assert "#define TICKWIRE_REGISTER_DROPS_COUNT 18u" in lines
 
 
 def test_command_prints_the_header_of_the_catalogue(capsys):
     assert c_header.main() == 0
     text = capsys.readouterr().out
-    assert text.count("\nstruct tickwire_") == 88
+    assert text.count("\nstruct tickwire_") == 93
     assert "#define TICKWIRE_ITCH50_ADD_ORDER_SIZE 36\n" in text
     assert "#define TICKWIRE_BBO_RECORD_CODE 0x11\n" in text

@@ -53,7 +53,7 @@ def test_every_record_type_has_a_record():
 
 @pytest.mark.parametrize(
     ("family", "high_nibble", "count"),
-    [(ring.MARKET, 1, 4), (ring.EXECUTION, 2, 7), (ring.COMMAND, 3, 7)],
+    [(ring.MARKET, 1, 5), (ring.EXECUTION, 2, 7), (ring.COMMAND, 3, 11)],
     ids=["market", "execution", "command"],
 )
 def test_type_tells_the_ring(family, high_nibble, count):

@@ -147,7 +147,7 @@ async def what_is_no_register_reads_zero_and_takes_nothing(dut):
 async def read_is_taken_every_cycle(dut):
     bench = await Bench(dut).begin()
     asked = [registers.IDENTITY_REGISTER, registers.KILL, registers.SYMBOL_COUNT, registers.VERSION]
-    expected = [registers.IDENTITY, 1, SYMBOLS, 0x1_0003]
+    expected = [registers.IDENTITY, 1, SYMBOLS, 0x1_0004]
     found = []
     for cycle in range(len(asked) + READ_CYCLES):
         dut.read_stb.value = cycle < len(asked)

@@ -181,8 +181,23 @@ def test_line_b_fills_what_line_a_loses(tmp_path):
     assert figures(result)["stale symbols"] == "0"
 
 
-def test_loss_on_both_lines_makes_symbols_stale_and_ends_quoting(tmp_path):
+def test_what_both_lines_lose_is_asked_for_again_and_quoting_goes_on(tmp_path):
     text = CONFIG.replace("[quoting]", "loss_ppm = [100_000, 100_000]\n[quoting]")
+    result = run(write(tmp_path / "run.toml", text, messages=2000), "--journal", tmp_path / "j")
+    assert result.exit_code == 0
+    table, journal = figures(result), records(tmp_path / "j")
+    assert table["stale symbols"] == "0"
+    assert int(table["messages lost"]) > 0
+    repaired = [r for r in journal if r[0] == RecordType.REPAIR and r[1] == ring.RepairFlag.LIVE]
+    assert int(table["books repaired"]) == len(repaired) >= 4
+    assert int(table["re-requests"]) >= 2
+    last_gap = max(i for i, r in enumerate(journal) if r[0] == RecordType.GAP)
+    assert count(journal[last_gap:], RecordType.NEW) > 0
+
+
+def test_without_recovery_loss_on_both_lines_makes_symbols_stale_and_ends_quoting(tmp_path):
+    text = CONFIG.replace("[quoting]", "loss_ppm = [100_000, 100_000]\n[quoting]")
+    text += "[recovery]\nenabled = false\n"
     result = run(write(tmp_path / "run.toml", text, messages=2000), "--journal", tmp_path / "j")
     assert result.exit_code == 0
     assert figures(result)["stale symbols"] == "2"

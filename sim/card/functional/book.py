@@ -314,6 +314,27 @@ def replace(core: int, index: int, old: int, new: int, shares: int, price: int) 
     return reason, max(left, joined)
 
 
+@jit
+def empty(core: int, index: int) -> None:
+    """Take all orders of a symbol off its books."""
+    head, orders, levels, keys = head_of(core), orders_of(core), levels_of(core), keys_of(core)
+    at = 0
+    while at < len(orders):
+        if orders[at]["level"] != NONE and orders[at]["book"] // SIDES == index:
+            _erase(orders, at)  # What moves up to this place was not looked at yet.
+            head["order_count"] -= 1
+        else:
+            at += 1
+    for book in range(SIDES * index, SIDES * index + SIDES):
+        row = books_of(core)[book]
+        for place in range(row["first"], row["first"] + row["count"]):
+            slot = keys[place] & _SLOT_MASK
+            levels[slot]["orders"] = head["level_free"]
+            head["level_free"] = slot
+        row["count"] = 0
+        row["best"] = NONE
+
+
 @inlined
 def _remove(core: int, orders: Any, at: int) -> int:
     """Take an order off its level. Returns the book if that was the best one."""

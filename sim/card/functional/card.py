@@ -31,7 +31,11 @@ _FEED_COUNTERS = (
     ("held_high_water", registers.HELD_HIGH_WATER, 0),
     ("stale_count", registers.STALE_SYMBOLS, 0),
 )
-_CAPABILITIES = 1 << registers.Capability.ORDER_ENTRY | 1 << registers.Capability.HOLD
+_CAPABILITIES = sum(
+    1 << item
+    for item in registers.Capability
+    if item not in (registers.Capability.LATENCY, registers.Capability.DOORBELL)
+)
 
 
 class FunctionalCard:
@@ -298,6 +302,8 @@ class FunctionalCard:
             taken += 1
             if record[0] == ring.RecordType.HEARTBEAT:
                 self._last_heartbeat_ns = now_ns
+            elif record[0] in ring.BOOK_COMMANDS:
+                self._feed.repair(record, now_ns)
             else:
                 self._orders.command(record, now_ns)
         self._commands_taken += taken

@@ -4,7 +4,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from protocol import itch50, ring
+from protocol import itch50
 from protocol.layout import Layout
 from protocol.market import PHASES
 from protocol.reasons import DropReason, StaleReason
@@ -27,6 +27,7 @@ from sim.card.functional.book import (
 )
 from sim.card.functional.records import (
     NONE,
+    ORDERED,
     books_of,
     drops_of,
     head_of,
@@ -40,9 +41,9 @@ from sw.jit import inlined, jit, read_8, read_16, read_32, read_64
 _FAR = 8
 """How many messages ahead an order is asked for."""
 
-_ALL_MARKET = ring.ALL_MARKET
 _UNKNOWN_MESSAGE = int(DropReason.UNKNOWN_MESSAGE)
 _UNKNOWN_SYMBOL = int(DropReason.UNKNOWN_SYMBOL)
+_UNDER_REPAIR = int(DropReason.UNDER_REPAIR)
 _SOUND, _GAP = int(StaleReason.NONE), int(StaleReason.GAP)
 _INVALID_ORDER = int(StaleReason.INVALID_ORDER)
 _LOCATE_MISMATCH = int(StaleReason.LOCATE_MISMATCH)
@@ -163,6 +164,10 @@ def _apply(core: int, message: int, size: int, sequence: int) -> None:
     if index < 0:
         drops_of(core)[_UNKNOWN_SYMBOL] += 1
         return
+    if index + 1 == head["repair_symbol"]:
+        drops_of(core)[_UNDER_REPAIR] += 1
+        head["repair_from"] = (sequence ^ ORDERED) + 1
+        return
     reason, book, is_told = _SOUND, NO_BOOK, True
     if code in (_ADD, _ADD_MPID):
         reason, book = _add(core, index, message)
@@ -186,7 +191,7 @@ def _apply(core: int, message: int, size: int, sequence: int) -> None:
         is_told = not _tell(core, index, code, message, sequence, ts_ns)
     if reason != _SOUND:
         is_told = False
-        _mark_stale(core, index, reason)
+        mark_stale(core, index, reason)
         if reason == _LOCATE_MISMATCH:
             _mark_owner_stale(core, read_64(message + _REFERENCE), sequence, ts_ns)
     if book != NO_BOOK or not is_told:
@@ -256,7 +261,8 @@ def _event(core: int, message: int, sequence: int, ts_ns: int) -> None:
     code, head = read_8(message + _EVENT_CODE), head_of(core)
     if _PHASES[code] >= 0:
         head["phase"] = _PHASES[code]
-    market.put_status(core, _ALL_MARKET, sequence, ts_ns, _EVENT, code)
+        head["event_sequence"] = sequence ^ ORDERED
+    market.put_status(core, market.ALL_MARKET, sequence, ts_ns, _EVENT, code)
 
 
 @jit
@@ -292,15 +298,17 @@ def _lose(core: int, first: int, count: int) -> None:
     """Take note of lost messages: any of them may have been any symbol's."""
     head, symbols = head_of(core), symbols_of(core)
     head["messages_lost"] += count
+    head["lost_end"] = (first ^ ORDERED) + count
     market.put_gap(core, first, count)
     for index in range(head["symbol_count"]):
         if symbols[index]["is_configured"]:
-            _mark_stale(core, index, _GAP)
+            mark_stale(core, index, _GAP)
             _publish(core, index, NO_BOOK, first + count - 1, 0)
 
 
 @inlined
-def _mark_stale(core: int, index: int, reason: int) -> None:
+def mark_stale(core: int, index: int, reason: int) -> None:
+    """Flag a symbol, unless it has a reason already."""
     symbol = symbols_of(core)[index]
     if symbol["stale_reason"] == _SOUND:
         symbol["stale_reason"] = reason
@@ -313,7 +321,7 @@ def _mark_owner_stale(core: int, reference: int, sequence: int, ts_ns: int) -> N
     order = orders[find(orders, reference)]
     if order["level"] != NONE:
         owner = order["book"] // SIDES
-        _mark_stale(core, owner, _LOCATE_MISMATCH)
+        mark_stale(core, owner, _LOCATE_MISMATCH)
         _publish(core, owner, NO_BOOK, sequence, ts_ns)
 
 
@@ -323,18 +331,39 @@ def _publish(core: int, index: int, book: int, sequence: int, ts_ns: int) -> Non
 
     ``book`` is the one whose best level may have changed, if there is one.
     """
-    symbol, difference = symbols_of(core)[index], 0
+    difference = 0
     if book != NO_BOOK:
-        side = books_of(core)[book]
-        price, shares, orders = best(core, book)
-        difference = side["told_price"] ^ price
-        difference |= side["told_shares"] ^ shares
-        difference |= side["told_orders"] ^ orders
-        side["told_price"] = price
-        side["told_shares"] = shares
-        side["told_orders"] = orders
-        if shares > market.SHARES_MAX or orders > market.ORDERS_MAX:
-            _mark_stale(core, index, _LEVEL_OVERFLOW)
+        difference = _difference(core, index, book)
+    _publish_if(core, index, difference, sequence, ts_ns)
+
+
+@jit
+def publish_both(core: int, index: int, sequence: int, ts_ns: int) -> None:
+    """Publish a symbol's condition when anything of it differs from what was told last."""
+    difference = _difference(core, index, SIDES * index + BIDS)
+    difference |= _difference(core, index, SIDES * index + ASKS)
+    _publish_if(core, index, difference, sequence, ts_ns)
+
+
+@inlined
+def _difference(core: int, index: int, book: int) -> int:
+    """Return 0 when a book's best level is as it was told last; now it counts as told."""
+    side = books_of(core)[book]
+    price, shares, orders = best(core, book)
+    difference = side["told_price"] ^ price
+    difference |= side["told_shares"] ^ shares
+    difference |= side["told_orders"] ^ orders
+    side["told_price"] = price
+    side["told_shares"] = shares
+    side["told_orders"] = orders
+    if shares > market.SHARES_MAX or orders > market.ORDERS_MAX:
+        mark_stale(core, index, _LEVEL_OVERFLOW)
+    return difference
+
+
+@inlined
+def _publish_if(core: int, index: int, difference: int, sequence: int, ts_ns: int) -> None:
+    symbol = symbols_of(core)[index]
     difference |= symbol["told_stale"] ^ symbol["stale_reason"]
     difference |= symbol["told_state"] ^ symbol["trading_state"]
     if difference != 0:

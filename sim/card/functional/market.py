@@ -15,6 +15,7 @@ from sim.card.functional.book import ASKS, BIDS, SIDES
 from sim.card.functional.records import (
     BBO,
     GAP,
+    REPAIR,
     STATUS,
     TRADE,
     books_of,
@@ -31,7 +32,8 @@ _WORDS = _SEQUENCE // 8
 
 _BBO, _TRADE = int(ring.RecordType.BBO), int(ring.RecordType.TRADE)
 _STATUS, _GAP = int(ring.RecordType.STATUS), int(ring.RecordType.GAP)
-_STALE_FLAG, _ALL_MARKET = int(ring.BboFlag.STALE), ring.ALL_MARKET
+_REPAIR, _LIVE_FLAG = int(ring.RecordType.REPAIR), int(ring.RepairFlag.LIVE)
+_STALE_FLAG, ALL_MARKET = int(ring.BboFlag.STALE), ring.ALL_MARKET
 _SOUND = int(StaleReason.NONE)
 
 SHARES_MAX, ORDERS_MAX = 0xFFFF_FFFF, 0xFFFF
@@ -202,8 +204,26 @@ def put_gap(core: int, first: int, count: int) -> None:
     slot = _claim(head)
     record = array_at(slot, 1, GAP)[0]
     record["record_type"] = _GAP
-    record["symbol_index"] = _ALL_MARKET
+    record["symbol_index"] = ALL_MARKET
     record["ts_card_ns"] = head["now_ns"]
     record["first_sequence"] = first
     record["message_count"] = count
+    _publish(head, slot)
+
+
+@jit
+def put_repair(core: int, index: int, lowest: int, following: int, reason: int) -> None:
+    """Publish how far the repair of a symbol is: the numbers between which it can go live."""
+    head = head_of(core)
+    if not _has_slot(core, head):
+        return
+    slot = _claim(head)
+    record = array_at(slot, 1, REPAIR)[0]
+    record["record_type"] = _REPAIR
+    record["flags"] = _LIVE_FLAG if reason == _SOUND else 0
+    record["symbol_index"] = index
+    record["ts_card_ns"] = head["now_ns"]
+    record["from_sequence"] = lowest
+    record["next_sequence"] = following
+    record["stale_reason"] = reason
     _publish(head, slot)

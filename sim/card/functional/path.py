@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels.risk import Market
+from protocol import ring
 from protocol.reasons import DropReason, StaleReason
-from sim.card.functional import arbiter, market, wire
+from sim.card.functional import arbiter, market, repair, wire
 from sim.card.functional.book import ASKS, BIDS, SIDES, best, keys_needed, rehash
 from sim.card.functional.feed import drain, padded
 from sim.card.functional.records import (
@@ -40,6 +41,7 @@ _CHUNK = 192
 """Messages in the queue that are enough to begin with."""
 
 _LOCATES = 1 << 16
+_SIDES = b"BS"
 _ORDERS_MIN = 1 << 10
 _LEVELS_MIN = 1 << 9
 _HELD_MIN = 2 * HELD_PACKETS_MAX
@@ -170,6 +172,7 @@ class FeedPath:
         head = self._head
         head["symbol_count"], head["order_count_max"] = symbol_count, order_count
         head["expected"] = ORDERED ^ 1
+        head["repair_from"] = head["lost_end"] = head["event_sequence"] = ORDERED
         head["ring_at"] = writer.address
         head["ring_slots"] = writer.slots
         self._frame = np.zeros(1, FRAME)
@@ -179,6 +182,10 @@ class FeedPath:
         self._run = entry(run, self.address, self._frame_at, 0, 0)
         self._drain = entry(drain, self.address)
         self._let_pass = entry(let_pass, self.address, 0)
+        self._clear = entry(repair.clear, self.address, 0, 0)
+        self._put = entry(repair.put, self.address, 0, 0, 0, 0, 0)
+        self._take = entry(repair.take, self.address, 0, 0)
+        self._go_live = entry(repair.go_live, self.address, 0, 0, 0, 0)
 
     def _place(self, index: int) -> None:
         self._context[index] = self._arrays[index].ctypes.data
@@ -284,6 +291,31 @@ class FeedPath:
     def _tell(self, *delivery: int) -> None:
         self.queue(np.array([delivery], DELIVERY))
         self.drain()
+
+    def repair(self, record: bytes, now_ns: int) -> None:
+        """Take one of the commands BOOK_CLEAR, BOOK_ADD, BOOK_DELETE and BOOK_LIVE."""
+        fields: Any = ring.COMMAND.by_code[record[0]].unpack(record)
+        index = fields["symbol_index"]
+        self._head["now_ns"] = now_ns
+        match record[0]:
+            case ring.RecordType.BOOK_CLEAR:
+                self._clear(self.address, index, fields["stock_locate"] & (_LOCATES - 1))
+            case ring.RecordType.BOOK_ADD:
+                self._grow()
+                self._put(
+                    self.address,
+                    index,
+                    _signed(fields["order_reference"]),
+                    fields["order_qty"],
+                    fields["price"],
+                    _SIDES.find(fields["side"]),
+                )
+            case ring.RecordType.BOOK_DELETE:
+                self._take(self.address, index, _signed(fields["order_reference"]))
+            case ring.RecordType.BOOK_LIVE:
+                sequence = fields["next_sequence"] + ORDERED
+                state, event = fields["trading_state"], fields["event_code"]
+                self._go_live(self.address, index, sequence, state, event)
 
     def _grow(self) -> None:
         """Double what is nearly full."""

@@ -54,13 +54,17 @@ HEAD = _words(
     # Book.
     *("order_count", "order_count_max", "level_top", "level_free", "key_top"),
     *("symbol_count", "unlocated_count", "stale_count", "phase", "now_ns"),
+    # Repair: index + 1 of the symbol, or 0, and what its book must have got to.
+    *("repair_symbol", "repair_from", "repair_reason", "lost_end", "event_sequence"),
     # Market ring: where it stands, and what became of records.
     *("ring_at", "ring_slots", "ring_head", "ring_high_water"),
     *("waiting_first", "waiting_count", "bbo_changes", "bbo_conflated", "skipped"),
 )
 """``expected`` is the ordered number of the next message; ``is_ended`` when none can follow. So
 many slots of held packets are ``held_retired``: delivered, and still to be read by the book.
-``now_ns`` is the card's time of the newest message."""
+``now_ns`` is the card's time of the newest message. ``repair_from``, ``lost_end`` and
+``event_sequence`` are ordered numbers: after the newest message that was passed over, after the
+newest that was lost, and that of the newest system event."""
 
 FRAME = np.dtype([("offset", _I8), ("size", _I4), ("port", _I4), ("ts_ns", _I8)])
 """A frame without its FCS in a buffer: place, bytes, :class:`~sim.card.port.Port`, card time."""
@@ -99,7 +103,7 @@ ORDER = np.dtype(
 """An entry of the order map; free where there is no level. Two stand in a cache line."""
 
 
-BBO, TRADE, STATUS, GAP = map(numbers, (ring.BBO, ring.TRADE, ring.STATUS, ring.GAP))
+BBO, TRADE, STATUS, GAP, REPAIR = map(numbers, ring.MARKET.layouts)
 
 
 class Core(NamedTuple):
