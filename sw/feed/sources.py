@@ -68,7 +68,7 @@ class SocketSource:
     Attributes
     ----------
     fault : str
-        Why the newest snapshot did not come, empty if it did.
+        What went wrong last, empty when a snapshot was asked for or came since.
 
     Raises
     ------
@@ -120,7 +120,10 @@ class SocketSource:
         """Return what has come."""
         try:
             found = messages_of(self._udp.recv(_DATAGRAM_MAX), self._session)
-        except OSError:  # Nothing has come, or nobody listens there.
+        except BlockingIOError:
+            found = None
+        except OSError as error:  # Nobody listens there.
+            self.fault = f"re-request: {error}"
             found = None
         return found or (self._poll_snapshot() if self._tcp is not None else None)
 
@@ -138,7 +141,7 @@ class SocketSource:
                 self._unsent = self._unsent[tcp.send(self._unsent) :]
             data = tcp.recv(1 << 20)
         except OSError as error:
-            if error.errno not in (*_UNDER_WAY, errno.ENOTCONN, errno.EAGAIN):
+            if error.errno not in (*_UNDER_WAY, errno.ENOTCONN):
                 self._hang_up(f"snapshot: {error}")
             return None
         if not data:
