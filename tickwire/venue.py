@@ -1,9 +1,11 @@
 """The `venue` command: simulated venues on sockets."""
 
 import asyncio
+import gc
 import logging
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -53,10 +55,12 @@ async def _serve(path: Path, settings: VenuesConfig, capture_path: Path | None) 
             venues.append(await _open(path, config, settings.seed, capture))
         if settings.metrics_port is not None:
             stop_metrics = _open_metrics(path, settings.metrics_port, venues)
-        while not stop.is_set():
-            for venue in venues:
-                venue.tick()
-            await _wait(stop, TICK_S)
+        with _short_collections() as collect:
+            while not stop.is_set():
+                for venue in venues:
+                    venue.tick()
+                collect(not any(venue.peers for venue in venues))
+                await _wait(stop, TICK_S)
         if not failures:
             for venue in venues:
                 await venue.stop()
@@ -70,6 +74,29 @@ async def _serve(path: Path, settings: VenuesConfig, capture_path: Path | None) 
             capture.close()
     if failures:
         raise OSError(str(failures[0]))
+
+
+@contextmanager
+def _short_collections() -> Iterator[Callable[[bool], None]]:
+    """Keep the garbage collector from stopping a busy venue; yield what is to be called often.
+
+    A full collection looks at every order that stands: 0.2 s when there are 200,000. Orders and
+    messages are in no cycles, and freed without it; closed connections are, and can wait until
+    nobody is connected, which is what the call is told.
+    """
+    was_busy = False
+
+    def collect(is_idle: bool) -> None:
+        nonlocal was_busy
+        gc.collect(2 if was_busy and is_idle else 1)
+        was_busy = not is_idle
+
+    gc.collect()
+    gc.disable()
+    try:
+        yield collect
+    finally:
+        gc.enable()
 
 
 async def _wait(event: asyncio.Event, seconds: float) -> None:
