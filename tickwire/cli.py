@@ -77,6 +77,9 @@ def run(
     seed: Annotated[int, typer.Option(help="Seed of everything random.", min=0)] = 1,
     report: Annotated[Path | None, typer.Option(help="HTML report to write.")] = None,
     journal: Annotated[Path | None, typer.Option(help="Journal of ring records to write.")] = None,
+    capture: Annotated[
+        Path | None, typer.Option(help="pcapng file of all traffic on the card's wire to write.")
+    ] = None,
     attach: Annotated[
         str | None, typer.Option(help="Trade on the card served under this name instead.")
     ] = None,
@@ -98,7 +101,7 @@ def run(
     """
     with exit_codes():
         attachment = None if attach is None else Attachment(attach, wait, seconds, silence, spin)
-        run_command.run(config, seed, report, journal, card, attachment)
+        run_command.run(config, seed, report, journal, capture, card, attachment)
 
 
 @card_app.command("serve")

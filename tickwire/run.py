@@ -1,6 +1,6 @@
 """`tickwire run`, the main job: a day of data, a simulated card, the host engine, a report."""
 
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import BinaryIO, cast
@@ -10,6 +10,7 @@ from rich.progress import Progress
 from rich.table import Table
 from rich.text import Text
 
+from sim.venue.capture import Capture
 from sw.card import HostMemory
 from sw.engine import EngineConfig
 from sw.journal import Journal
@@ -28,6 +29,7 @@ def run(
     seed: int,
     report_path: Path | None,
     journal_path: Path | None,
+    capture_path: Path | None = None,
     card: CardKind = CardKind.FUNCTIONAL,
     attachment: Attachment | None = None,
 ) -> None:
@@ -46,10 +48,12 @@ def run(
     """
     config = load(config_path)
     data_path = config_path.parent / config.feed.file
-    for path in (report_path, journal_path):
+    for path in (report_path, journal_path, capture_path):
         if path is not None:
             check_output(path, (config_path, data_path))
     if attachment is not None:
+        if capture_path is not None:
+            raise InputError(capture_path, "the wire of an attached card is another process's")
         name = f"card {attachment.name}"
         stocks = config.feed.symbols or tuple(open_day(data_path).locates)
         # The card learns locates from the feed, whichever day that is of.
@@ -59,7 +63,7 @@ def run(
     else:
         name, day = data_path.name, open_day(data_path)
         with _journal_file(journal_path) as file:
-            outcome = simulate(config, config_path, day, seed, file, card)
+            outcome = simulate(config, config_path, day, seed, file, card, capture_path)
     _print_table(name, outcome.rows)
     if report_path is not None:
         # Plotting takes a second to load, and nothing else needs it.
@@ -88,6 +92,7 @@ def simulate(
     seed: int,
     journal_file: BinaryIO,
     card: CardKind = CardKind.FUNCTIONAL,
+    capture_path: Path | None = None,
 ) -> Outcome:
     """Play a day and work out what happened from the journal.
 
@@ -96,12 +101,17 @@ def simulate(
     host_config = _fitting(config, config_path, day.locates)
     journal = Journal(journal_file)
     fault: InputError | None = None
-    with (
-        HostMemory(host_config.memory_size) as memory,
-        closing(
-            Simulation(config, host_config, memory, journal, day.locates, seed, MAKE_CARD[card])
-        ) as simulation,
-    ):
+    with ExitStack() as stack:
+        capture = None
+        if capture_path is not None:
+            capture = stack.enter_context(closing(Capture(capture_path)))
+        memory = stack.enter_context(HostMemory(host_config.memory_size))
+        make_card, locates = MAKE_CARD[card], day.locates
+        simulation = stack.enter_context(
+            closing(
+                Simulation(config, host_config, memory, journal, locates, seed, make_card, capture)
+            )
+        )
         console = Console(stderr=True)
         with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
             task = progress.add_task("playing messages", total=day.message_count)

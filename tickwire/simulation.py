@@ -18,6 +18,7 @@ from protocol import itch50
 from protocol.registers import SYMBOLS_MAX
 from protocol.units import NS_PER_SECOND
 from sim.card.port import Port
+from sim.venue.capture import Capture
 from sim.venue.moldudp import Feed
 from sim.venue.publisher import Packet, publish
 from sim.venue.replay import ReplayBook
@@ -90,6 +91,9 @@ class Simulation:
     card : callable
         Makes the card to run on, of host memory, the number of symbols, and what takes each frame
         for the venue.
+    capture : Capture, optional
+        Takes every frame when it reaches or leaves the card, and re-requests with their answers;
+        the day's midnight is that of 1970-01-01.
 
     Attributes
     ----------
@@ -108,8 +112,10 @@ class Simulation:
         locates: Mapping[str, int],
         seed: int,
         card: MakeCard = make_functional,
+        capture: Capture | None = None,
     ):
         self._config = config
+        self._capture = capture
         self._rng = Random(seed)
         self.now_ns = 0
         self._events: list[tuple[int, int, Callable[[], None]]] = []
@@ -121,7 +127,7 @@ class Simulation:
         self._heartbeat_ns = engine_config.heartbeat_interval_ns
         self.card = card(memory, len(engine_config.symbols), self._to_venue)
         self._history = Feed(FEED_SESSION)
-        source = VenueSource(self._history, config.recovery.latency_ns, self._wake)
+        source = VenueSource(self._history, config.recovery.latency_ns, self._wake, capture=capture)
         self.engine = Engine(
             self.card, engine_config, journal, source if config.recovery.enabled else None
         )
@@ -228,6 +234,8 @@ class Simulation:
 
     def _arrival(self, port: Port, frame: bytes) -> Callable[[], None]:
         def arrive() -> None:
+            if self._capture is not None:
+                self._capture.frame(frame, self.now_ns)
             self.card.receive(port, frame, self.now_ns)
             self._host_turn()
 
@@ -268,6 +276,8 @@ class Simulation:
         return self._last_arrival_ns[end]
 
     def _to_venue(self, frame: bytes) -> None:
+        if self._capture is not None:
+            self._capture.frame(frame, self.now_ns)
         self._at(self._arrival_ns("venue"), lambda: self.gateway.receive(frame, self.now_ns))
 
     def _to_card(self, frame: bytes) -> None:

@@ -213,12 +213,15 @@ def test_system_event_that_was_lost_is_told_and_an_older_one_is_not(repairable):
     live(bench, 3, event_code=ord("Q"))
     status = [values for kind, values in bench.take(bench.market) if kind == "STATUS"]
     assert [chr(values["status"]) for values in status] == ["Q"]
-    bench.feed(SYSTEM_EVENT.pack(stock_locate=0, tracking_number=0, timestamp=5, event_code="M"))
     clear(bench)
+    bench.feed(SYSTEM_EVENT.pack(stock_locate=0, tracking_number=0, timestamp=5, event_code="M"))
     told(bench)
     live(bench, 3, event_code=ord("Q"))
-    live(bench, 4, event_code=ord("M"))
-    assert [kind for kind, *_ in told(bench)] == ["REPAIR", "BBO", "REPAIR"]
+    assert [kind for kind, *_ in told(bench)] == ["BBO", "REPAIR"]
+    clear(bench)
+    told(bench)
+    live(bench, 4, event_code=ord("E"))
+    assert [kind for kind, *_ in told(bench)] == ["STATUS", "BBO", "REPAIR"]
 
 
 def test_halt_under_repair_is_the_hosts_to_tell(repairable):

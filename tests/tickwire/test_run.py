@@ -5,6 +5,7 @@ import re
 import tomllib
 from pathlib import Path
 
+import dpkt
 import pytest
 from typer.testing import CliRunner
 
@@ -205,6 +206,46 @@ def test_without_recovery_loss_on_both_lines_makes_symbols_stale_and_ends_quotin
     journal = records(tmp_path / "j")
     first_gap = next(i for i, r in enumerate(journal) if r[0] == RecordType.GAP)
     assert count(journal[first_gap:], RecordType.NEW) == 0
+
+
+def test_capture_has_all_that_was_on_the_wire_in_both_directions(tmp_path):
+    text = CONFIG.replace("[quoting]", "loss_ppm = [50_000, 50_000]\n[quoting]")
+    config, path = write(tmp_path / "run.toml", text, messages=3000), tmp_path / "run.pcapng"
+    result = run(config, "--capture", path, "--journal", tmp_path / "j")
+    assert result.exit_code == 0
+    journal, table = records(tmp_path / "j"), figures(result)
+    with path.open("rb") as file:
+        frames = list(dpkt.pcapng.Reader(file))
+    times = [round(time * 1e9) for time, _ in frames]
+    assert times == sorted(times)
+    sent, came, feeds, asked, answered = [], [], {26477: set(), 26478: set()}, 0, 0
+    for _, frame in frames:
+        ip = dpkt.ethernet.Ethernet(frame).data
+        data = bytes(ip.data.data)
+        if isinstance(ip.data, dpkt.tcp.TCP):
+            (sent if ip.data.sport == 40_000 else came).append(data)
+        elif ip.data.dport == 26478:
+            asked += 1
+        else:
+            answered += ip.data.sport == 26478
+            feeds[ip.data.sport].add(int.from_bytes(data[10:18], "big"))
+    orders = [data for data in sent if data[2:4] in (b"UO", b"UU")]
+    assert len(orders) == int(table["orders"]) + int(table["replaces"])
+    assert sum(data[2:4] == b"SE" for data in came) == int(table["fills"].replace(",", ""))
+    assert count(journal, RecordType.NEW) > 0
+    assert asked == answered == int(table["re-requests"]) > 0
+    gaps = [ring.GAP.unpack(record) for record in journal if record[0] == RecordType.GAP]
+    assert not feeds[26477] & {gap["first_sequence"] for gap in gaps}
+    assert feeds[26478] & {gap["first_sequence"] for gap in gaps}
+
+
+def test_capture_of_an_attached_card_is_refused(tmp_path):
+    config = write(tmp_path / "run.toml", CONFIG)
+    result = run(config, "--attach", "nobody", "--capture", tmp_path / "x.pcapng")
+    assert result.exit_code == 2
+    assert result.stderr == (
+        f"{tmp_path / 'x.pcapng'}: the wire of an attached card is another process's\n"
+    )
 
 
 def test_data_with_a_fault_is_played_up_to_it(tmp_path):
