@@ -178,13 +178,13 @@ class Recovery:
             if quotes[index].stale_reason in _LEFT_ALONE or now_ns < self._not_before_ns[index]:
                 continue
             self._index = index
-            self._on_card = {}
             self._tries = self._snapshots_tried = 0
             return self._clear(now_ns)
         return False
 
     def _clear(self, now_ns: int) -> bool:
         self._locate = self._shadow.locate
+        self._on_card = {}
         record = ring.BOOK_CLEAR.pack(
             symbol_index=self._index, ts_host_ns=now_ns, stock_locate=self._locate
         )
@@ -306,6 +306,8 @@ class Recovery:
             except DecodeError:
                 return  # As if none had come.
             self._shadow.touched = self._shadow.orders.keys() | self._on_card.keys()
+            if self._shadow.is_exact:
+                self._snapshots_tried = 0
         elif not self._shadows.apply(answer.first, answer.messages):
             return
         self._is_asked = False

@@ -368,10 +368,14 @@ def test_symbol_whose_directory_message_was_lost_is_learnt():
     rig.check()
 
 
-def test_symbols_that_messages_rush_in_for_go_live_in_a_moment_of_quiet():
-    rig = after_gap([delete(1)])
+@pytest.mark.parametrize("rerequest_max", [2_000, 0])
+def test_symbols_that_messages_rush_in_for_go_live_in_a_moment_of_quiet(rerequest_max):
+    rig = after_gap([delete(1)], rerequest_max=rerequest_max)
     for number in range(300):
-        rig.publish([add(1_000 + number, price=900_000 + number)])
+        messages = [add(1_000 + number, price=900_000 + number)]
+        if number > 3:
+            messages.append(delete(1_000 + number - 3))
+        rig.publish(messages)
         rig.until(rig.now_ns + 4 * US)
     assert rig.engine.feed.quotes[0].stale
     rig.settle()
