@@ -258,10 +258,17 @@ def _tell(core: int, index: int, code: int, message: int, sequence: int, ts_ns: 
 
 @jit
 def _event(core: int, message: int, sequence: int, ts_ns: int) -> None:
-    code, head = read_8(message + _EVENT_CODE), head_of(core)
+    head_of(core)["event_sequence"] = sequence ^ ORDERED
+    take_event(core, read_8(message + _EVENT_CODE), sequence, ts_ns)
+
+
+@jit
+def take_event(core: int, code: int, sequence: int, ts_ns: int) -> None:
+    """Take and tell a system event."""
+    head = head_of(core)
+    head["event_code"] = code
     if _PHASES[code] >= 0:
         head["phase"] = _PHASES[code]
-        head["event_sequence"] = sequence ^ ORDERED
     market.put_status(core, market.ALL_MARKET, sequence, ts_ns, _EVENT, code)
 
 

@@ -55,7 +55,8 @@ HEAD = _words(
     *("order_count", "order_count_max", "level_top", "level_free", "key_top"),
     *("symbol_count", "unlocated_count", "stale_count", "phase", "now_ns"),
     # Repair: index + 1 of the symbol, or 0, and what its book must have got to.
-    *("repair_symbol", "repair_from", "repair_reason", "lost_end", "event_sequence"),
+    *("repair_symbol", "repair_from", "repair_reason", "lost_end"),
+    *("event_sequence", "event_code"),
     # Market ring: where it stands, and what became of records.
     *("ring_at", "ring_slots", "ring_head", "ring_high_water"),
     *("waiting_first", "waiting_count", "bbo_changes", "bbo_conflated", "skipped"),

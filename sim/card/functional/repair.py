@@ -9,21 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from protocol.market import PHASES
 from protocol.reasons import StaleReason
 from sim.card.functional import market
 from sim.card.functional.book import SIDES, add, delete, empty
-from sim.card.functional.feed import mark_stale, publish_both
+from sim.card.functional.feed import mark_stale, publish_both, take_event
 from sim.card.functional.records import ORDERED, head_of, locates_of, symbols_of
 from sw.jit import inlined, jit
 
 _SOUND, _GAP = int(StaleReason.NONE), int(StaleReason.GAP)
 _UNDER_REPAIR = int(StaleReason.UNDER_REPAIR)
-_SYSTEM_EVENT = ord("S")
-
-_PHASES = np.full(256, -1, np.int64)
-for _code, _phase in PHASES.items():
-    _PHASES[ord(_code)] = int(_phase)
 
 
 @inlined
@@ -99,11 +93,9 @@ def go_live(core: int, index: int, sequence: int, state: int, event: int) -> Non
     head["repair_symbol"] = 0
     head["stale_count"] -= 1
     symbol["stale_reason"] = _SOUND
-    phase = _PHASES[event]
     # An event at or behind the number named is newer than what the host knows of.
-    if phase >= 0 and phase != head["phase"] and head["event_sequence"] < sequence:
-        head["phase"] = phase
-        market.put_status(core, market.ALL_MARKET, sequence ^ ORDERED, 0, _SYSTEM_EVENT, event)
+    if event != 0 and event != head["event_code"] and head["event_sequence"] < sequence:
+        take_event(core, event, sequence ^ ORDERED, 0)
     if state != 0:
         symbol["trading_state"] = state
     publish_both(core, index, sequence ^ ORDERED, 0)
