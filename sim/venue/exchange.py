@@ -38,7 +38,7 @@ from sim.venue.matching import (
 from sim.venue.moldudp import Feed
 from sim.venue.ouch import Port
 from sim.venue.records import REQUEST
-from sim.venue.settings import FeesConfig, VenueConfig
+from sim.venue.settings import CROWD, FeesConfig, VenueConfig
 from sim.venue.soup import Stream, sequenced
 
 log = logging.getLogger("tickwire.venue")
@@ -105,14 +105,14 @@ class Client:
     """One user's order entry: its port, and all that was ever sent to it."""
 
     def __init__(self, exchange: "Exchange", index: int):
-        config = exchange.config
         self.index = index
-        self.user = config.users[index]
+        self.user = exchange.users[index]
+        self.is_crowd = self.user is CROWD
         self.stream = Stream(exchange.session)
         self.account = Account()
         self.fresh: list[bytes] = []
         """Packets that are not yet journaled and sent."""
-        rate = config.throttle
+        rate = None if self.is_crowd else exchange.config.throttle
         self.throttle = None if rate is None else Throttle(rate.orders_per_second, rate.burst)
         self.refused_count = 0
         self._exchange = exchange
@@ -123,12 +123,24 @@ class Client:
             self._send,
             participant,
             self.user.self_match_rule,
-            participant << _FIRST_ID_BITS,
+            self.order_id(0),
             self._refuse,
             exchange.settle,
         )
 
+    def order_id(self, ref: int) -> int:
+        """Return the engine's id of an order number."""
+        return (self.index + 1 << _FIRST_ID_BITS) + ref
+
+    def ref_of(self, order_id: int) -> int | None:
+        """Return the order number of an engine's id, None if it is another client's."""
+        if order_id >> _FIRST_ID_BITS != self.index + 1:
+            return None
+        return order_id - self.order_id(0)
+
     def _send(self, message: bytes) -> None:
+        if self.is_crowd:
+            return  # Nobody reads it.
         if not self.fresh:
             self._exchange.answered.append(self)
         self.fresh.append(sequenced(message))
@@ -145,7 +157,7 @@ class Client:
         return reason
 
     def _reason(self, price: int, now_ns: int) -> int:
-        if self._exchange.is_storming:
+        if self._exchange.is_storming and not self.is_crowd:
             return REJECT_STORM
         if self.throttle is not None and self.throttle.is_over(now_ns):
             return REJECT_RATE
@@ -217,7 +229,8 @@ class Exchange:
         self.engine = BatchedEngine()
         self.feed = Feed(self.session)
         self._system_events: list[str] = []
-        self.clients = [Client(self, index) for index in range(len(config.users))]
+        self.users = [*config.users, CROWD] if config.flow is not None else [*config.users]
+        self.clients = [Client(self, index) for index in range(len(self.users))]
         self._replay(entries)
         self.feed.skip()
         self.restored_count = len(entries)
@@ -234,6 +247,11 @@ class Exchange:
                 break
             found = increment
         return found
+
+    @property
+    def crowd(self) -> Client | None:
+        """Whose the orders of the flow are, if there is one."""
+        return self.clients[-1] if self.clients[-1].is_crowd else None
 
     @property
     def is_ended(self) -> bool:
@@ -261,7 +279,8 @@ class Exchange:
 
     def _requests(self, client: Client, messages: Sequence[bytes], now_ns: int) -> None:
         self.now_ns = now_ns
-        self.message_count += len(messages)
+        if not client.is_crowd:
+            self.message_count += len(messages)
         receive = client.port.receive
         for message in messages:
             if not receive(message, now_ns):
@@ -415,6 +434,7 @@ class Exchange:
                 self.config.hours,
                 self.config.price_increments,
                 self.config.throttle,
+                *(() if self.config.flow is None else (True,)),
             )
         )
         return {
@@ -442,7 +462,7 @@ class Exchange:
         if header["settings"] != self._header()["settings"]:
             raise JournalError(
                 f"{self.journal.path}: was written with other symbols, users, hours, "
-                "price_increments or throttle"
+                "price_increments, throttle or flow"
             )
         self.session, self.midnight_ns = header["session"], header["midnight_ns"]
         return entries[1:]

@@ -40,8 +40,8 @@ _END_OF_SYSTEM_NS = 72_000 * NS_PER_SECOND
 _END_OF_MESSAGES_NS = 72_300 * NS_PER_SECOND
 
 # Levels a side that the first orders fill, and below which nothing is taken away from a side.
-_LEVELS_INITIAL = 12
-_LEVELS_MIN = 3
+LEVELS_INITIAL = 12
+LEVELS_MIN = 3
 _MPIDS = (b"ATLS", b"BRDG", b"CRWN", b"DLTA")
 
 # The struct packers of the hot messages take the fields in the order of the layout.
@@ -111,7 +111,7 @@ def _day(
     yield from _directory(symbols, min(_START_OF_MESSAGES_NS, start_ns))
     yield _system_event("S", min(_START_OF_SYSTEM_NS, start_ns))
     yield _system_event("Q", start_ns)
-    flow = _Flow(rng, symbols, start_ns, rate_hz, model)
+    flow = Flow(rng, symbols, start_ns, rate_hz, model)
     yield from islice(flow.run(), messages)
     yield _system_event("M", max(_CLOSE_NS, flow.now_ns))
     yield _system_event("E", max(_END_OF_SYSTEM_NS, flow.now_ns))
@@ -153,7 +153,9 @@ def _directory(symbols: Sequence[str], now_ns: int) -> Iterator[bytes]:
 
 
 @dataclass(slots=True)
-class _Symbol:
+class Traded:
+    """A symbol, and what the flow keeps of it."""
+
     locate: int
     stock: bytes
     bids: BookSide
@@ -171,12 +173,14 @@ class _Symbol:
 
     def best(self) -> tuple[int, int]:
         bid, ask = self.bids.best_price, self.asks.best_price
-        if bid is None or ask is None:  # Excluded by _LEVELS_MIN.
+        if bid is None or ask is None:  # Excluded by LEVELS_MIN.
             raise RuntimeError(f"EMPTY_SIDE: locate={self.locate}, bid={bid}, ask={ask}")
         return bid, ask
 
 
-class _Flow:
+class Flow:
+    """What happens when, and to which order. ``engine`` is where orders go."""
+
     def __init__(
         self,
         rng: Random,
@@ -184,6 +188,7 @@ class _Flow:
         start_ns: int,
         rate_hz: float,
         model: FlowModel,
+        engine: MatchingEngine | None = None,
     ) -> None:
         self.rng = rng
         self.model = model
@@ -203,34 +208,37 @@ class _Flow:
         # Mean rate is the rate without excitation, divided by the share of arrivals it makes up.
         self.rate_hz = rate_hz * len(symbols) * (1 - model.arrivals.branching)
         self.excited_hz = 0.0
-        self.engine = MatchingEngine()
+        self.engine = MatchingEngine() if engine is None else engine
         self.refs = count(1)
         self.common_walk = 0.0
         self.symbols = [self._symbol(locate, name) for locate, name in enumerate(symbols, 1)]
         # The n-th symbol is 1/n as busy as the first.
         self.activity = list(accumulate(1 / (rank + 1) for rank in range(len(symbols))))
 
-    def _symbol(self, locate: int, name: str) -> _Symbol:
+    def _symbol(self, locate: int, name: str) -> Traded:
         bids = self.engine.book_side(locate, Side.BUY)
         asks = self.engine.book_side(locate, Side.SELL)
         prices = self.model.prices
         price = self.tick * self.rng.randrange(prices.start_min, prices.start_max)
-        return _Symbol(locate, name.encode().ljust(8), bids, asks, price)
+        return Traded(locate, name.encode().ljust(8), bids, asks, price)
 
     def run(self) -> Iterator[bytes]:
         for symbol in self.symbols:
-            for distance in range(1, _LEVELS_INITIAL + 1):
+            for distance in range(1, LEVELS_INITIAL + 1):
                 for side in Side.BUY, Side.SELL:
                     away = -distance if side is Side.BUY else distance
                     for _ in range(self.rng.randint(1, 3)):
                         yield from self._add(symbol, side, symbol.price_start + away * self.tick)
         symbol = self.symbols[0]
         while True:
-            gap_ns = self._advance()
-            # What arrives together mostly concerns one symbol.
-            if gap_ns > 1_000_000 or self.rng.random() < 0.3:
-                symbol = self.rng.choices(self.symbols, cum_weights=self.activity)[0]
+            symbol = self._concerned(symbol, self._advance())
             yield from self._act(symbol)
+
+    def _concerned(self, symbol: Traded, gap_ns: int) -> Traded:
+        # What arrives together mostly concerns one symbol.
+        if gap_ns > 1_000_000 or self.rng.random() < 0.3:
+            return self.rng.choices(self.symbols, cum_weights=self.activity)[0]
+        return symbol
 
     def _advance(self) -> int:
         # Ogata's thinning (1981): the rate only falls until the next arrival, so the rate now is a
@@ -286,10 +294,13 @@ class _Flow:
     def _step(self, volatility: float, elapsed_ns: float) -> float:
         return self.rng.gauss(0.0, volatility * math.sqrt(elapsed_ns / NS_PER_SECOND))
 
-    def _act(self, symbol: _Symbol) -> list[bytes]:
+    def _fair(self, symbol: Traded) -> float:
         symbol.walk += self._step(self.volatility_own, self.clock - symbol.walked_at)
         symbol.walked_at = self.clock
-        fair = symbol.price_start * (1 + symbol.walk + self.common_walk)
+        return symbol.price_start * (1 + symbol.walk + self.common_walk)
+
+    def _act(self, symbol: Traded) -> list[bytes]:
+        fair = self._fair(symbol)
         actions, crash = self.model.actions, self.model.crash
         aggressive, orders = actions.aggressive, float(actions.orders)
         if crash is not None and self.crashed:
@@ -319,7 +330,7 @@ class _Flow:
             return self.rng.randint(1, 99)
         return 100 * min(int(self.rng.paretovariate(sizes.tail)), sizes.lots_max)
 
-    def _price(self, symbol: _Symbol, side: Side, fair: float) -> int:
+    def _price(self, symbol: Traded, side: Side, fair: float) -> int:
         if self.model.placement.kind == "power" or self.crashed:
             return self._price_power(symbol, side, fair)
         # Geometric distance from the best price, which is bettered where spread and fair value
@@ -332,7 +343,7 @@ class _Flow:
             return max((bid + tick if room and bid + tick <= fair else bid) - distance, tick)
         return (ask - tick if room and ask - tick >= fair else ask) + distance
 
-    def _price_power(self, symbol: _Symbol, side: Side, fair: float) -> int:
+    def _price_power(self, symbol: Traded, side: Side, fair: float) -> int:
         # In ticks, with `up` the direction of a better price. What is kept from the fair value is
         # also kept from the other side: a maker does not take.
         placement, tick = self.model.placement, self.tick
@@ -349,17 +360,17 @@ class _Flow:
         limit = math.floor(up * fair / tick - edge)
         return max(up * min(up * best // tick + better, limit) * tick, tick)
 
-    def _head(self, code: bytes, symbol: _Symbol) -> tuple[bytes, int, int, bytes]:
+    def _head(self, code: bytes, symbol: Traded) -> tuple[bytes, int, int, bytes]:
         return code, symbol.locate, 0, self.now_ns.to_bytes(6, "big")
 
-    def _add_near(self, symbol: _Symbol, side: Side, fair: float) -> list[bytes]:
+    def _add_near(self, symbol: Traded, side: Side, fair: float) -> list[bytes]:
         return self._add(symbol, side, self._price(symbol, side, fair))
 
-    def _add(self, symbol: _Symbol, side: Side, price: int) -> list[bytes]:
+    def _add(self, symbol: Traded, side: Side, price: int) -> list[bytes]:
         order = NewOrder(next(self.refs), symbol.locate, side, self._size(), price)
         return self._enter(symbol, order)
 
-    def _enter(self, symbol: _Symbol, order: NewOrder) -> list[bytes]:
+    def _enter(self, symbol: Traded, order: NewOrder) -> list[bytes]:
         # What the tape shows of an order: its executions, then what is left to rest.
         messages: list[bytes] = []
         displayed_qty = 0
@@ -378,7 +389,7 @@ class _Flow:
             messages.append(self._added(symbol, order, displayed_qty))
         return messages
 
-    def _added(self, symbol: _Symbol, order: NewOrder, qty: int) -> bytes:
+    def _added(self, symbol: Traded, order: NewOrder, qty: int) -> bytes:
         indicator = bytes((order.side,))
         ref, stock, price = order.order_id, symbol.stock, order.price
         if self.rng.random() < 0.04:
@@ -386,7 +397,7 @@ class _Flow:
             return _ADD_MPID(*self._head(b"F", symbol), ref, indicator, qty, stock, price, mpid)
         return _ADD(*self._head(b"A", symbol), ref, indicator, qty, stock, price)
 
-    def _executed(self, symbol: _Symbol, side: Side, fill: Executed) -> bytes:
+    def _executed(self, symbol: Traded, side: Side, fill: Executed) -> bytes:
         ref, qty, number = fill.order_id, fill.last_qty, fill.match_number
         if self.rng.random() < 0.03:
             # The maker was ranked half a tick better than it could be displayed.
@@ -394,11 +405,11 @@ class _Flow:
             return _EXECUTED_AT(*self._head(b"C", symbol), ref, qty, number, b"Y", price)
         return _EXECUTED(*self._head(b"E", symbol), ref, qty, number)
 
-    def _aggress(self, symbol: _Symbol, fair: float) -> list[bytes]:
+    def _aggress(self, symbol: Traded, fair: float) -> list[bytes]:
         bid, ask = symbol.best()
         pull = (fair - (bid + ask) / 2) / self.tick
         side = Side.BUY if self.rng.random() < 0.5 + self.model.prices.pull * pull else Side.SELL
-        if symbol.side(opposite(side)).depth <= _LEVELS_MIN:
+        if symbol.side(opposite(side)).depth <= LEVELS_MIN:
             return self._add_near(symbol, opposite(side), fair)
         through = self.tick if self.rng.random() < 0.1 else 0
         price = ask + through if side is Side.BUY else max(bid - through, self.tick)
@@ -407,12 +418,12 @@ class _Flow:
         order = NewOrder(next(self.refs), symbol.locate, side, self._size(), price, tif)
         return self._enter(symbol, order)
 
-    def _trade_hidden(self, symbol: _Symbol) -> list[bytes]:
+    def _trade_hidden(self, symbol: Traded) -> list[bytes]:
         price = sum(symbol.best()) // 2
         head, number = self._head(b"P", symbol), self.engine.next_match_number()
         return [_TRADE(*head, 0, b"B", self._size(), symbol.stock, price, number)]
 
-    def _reduce(self, symbol: _Symbol) -> list[bytes]:
+    def _reduce(self, symbol: Traded) -> list[bytes]:
         order = self._pick(symbol)
         if order.leaves_qty == 1:
             return self._delete_order(symbol, order)
@@ -421,7 +432,7 @@ class _Flow:
         self.engine.cancel(order.order_id, order.cum_qty + leaves_qty)
         return [_CANCEL(*self._head(b"X", symbol), order.order_id, canceled_qty)]
 
-    def _replace(self, symbol: _Symbol, fair: float) -> list[bytes]:
+    def _replace(self, symbol: Traded, fair: float) -> list[bytes]:
         order, ref = self._pick(symbol), next(self.refs)
         qty = order.leaves_qty if self.rng.random() < 0.7 else self._size()
         price = self._price(symbol, order.side, fair)
@@ -429,7 +440,7 @@ class _Flow:
         symbol.refs.append(ref)
         return [_REPLACE(*self._head(b"U", symbol), order.order_id, ref, qty, price)]
 
-    def _delete(self, symbol: _Symbol, fair: float) -> list[bytes]:
+    def _delete(self, symbol: Traded, fair: float) -> list[bytes]:
         # Makers flee from a fair value that passed their price; otherwise the further one of two
         # orders goes.
         bid, ask = symbol.best()
@@ -445,14 +456,14 @@ class _Flow:
             order = other
         return self._delete_order(symbol, order)
 
-    def _delete_order(self, symbol: _Symbol, order: Order) -> list[bytes]:
-        if symbol.side(order.side).depth <= _LEVELS_MIN:
-            away = -_LEVELS_MIN if order.side is Side.BUY else _LEVELS_MIN
+    def _delete_order(self, symbol: Traded, order: Order) -> list[bytes]:
+        if symbol.side(order.side).depth <= LEVELS_MIN:
+            away = -LEVELS_MIN if order.side is Side.BUY else LEVELS_MIN
             return self._add(symbol, order.side, max(order.price + away * self.tick, self.tick))
         self.engine.cancel(order.order_id)
         return [_DELETE(*self._head(b"D", symbol), order.order_id)]
 
-    def _pick(self, symbol: _Symbol) -> Order:
+    def _pick(self, symbol: Traded) -> Order:
         # Any live order, each as likely. There is one: neither side is ever empty.
         refs = symbol.refs
         while True:

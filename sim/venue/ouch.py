@@ -177,6 +177,16 @@ class Port:
         self._handlers[message.code](values, dict(options), now_ns)
         return True
 
+    @property
+    def next_ref(self) -> int:
+        """The lowest order number that may come next."""
+        return self._last_ref + 1
+
+    @property
+    def live_refs(self) -> list[int]:
+        """Numbers of the orders that stand."""
+        return list(self._leaves)
+
     def _is_new(self, ref: int) -> bool:
         if ref <= self._last_ref:
             return False
@@ -296,7 +306,7 @@ class Port:
     def _account_query(
         self, values: tuple[Any, ...], options: dict[int, Value], now_ns: int
     ) -> None:
-        self._confirm(ouch50.ACCOUNT_QUERY_RESPONSE, now_ns, self._last_ref + 1)
+        self._confirm(ouch50.ACCOUNT_QUERY_RESPONSE, now_ns, self.next_ref)
 
     def _confirm(self, message: ouch50.Message, now_ns: int, *values: int | bytes) -> None:
         self._settle()

@@ -11,6 +11,7 @@ from msgspec import UNSET
 
 from protocol.units import NS_PER_SECOND
 from sim.venue.capture import Capture, CapturedConnection, address_of
+from sim.venue.crowd import Crowd
 from sim.venue.exchange import Client, Exchange
 from sim.venue.glimpse import snapshot
 from sim.venue.journal import Journal
@@ -23,6 +24,8 @@ from sim.venue.timing import Clock, DelayLine, SystemClock, latencies
 
 log = logging.getLogger("tickwire.venue")
 
+CROWD_STEP_S = 0.01
+"""How often a flow does what is due."""
 TICK_S = 0.1
 """How often timers are looked at: heartbeats, silence, hours and script."""
 WRITE_BUFFER_MAX = 1 << 26
@@ -211,6 +214,8 @@ class VenueServer:
         self._requests = DelayLine()
         self._order_ns = latencies(config.latency.order, f"{seed}/{config.name}/order")
         self._answer_ns = latencies(config.latency.answer, f"{seed}/{config.name}/answer")
+        self._crowd: Crowd | None = None
+        self._crowd_timer: asyncio.TimerHandle | None = None
         self.outputs: list[Output] = []
         self._servers: list[asyncio.Server] = []
         self._datagrams: asyncio.DatagramTransport | None = None
@@ -265,6 +270,18 @@ class VenueServer:
             *(self.order_port, self.glimpse_port, self.rerequest_port),
         )
         self.tick()
+        if config.flow is not None:
+            self._run_crowd()
+
+    def _run_crowd(self) -> None:
+        """Let the flow do what is due, and come back; it rests while the market is not open."""
+        exchange, flow, now_ns = self.exchange, self.config.flow, self.now_ns()
+        if self._crowd is None and flow is not None and exchange.phase == "open":
+            self._crowd = Crowd(exchange, flow, f"{self.seed}/{self.name}/flow", now_ns)
+        if self._crowd is not None and exchange.phase == "open":
+            self._crowd.run_until(now_ns)
+        loop = asyncio.get_running_loop()
+        self._crowd_timer = loop.call_later(CROWD_STEP_S, self._run_crowd)
 
     def _resume(self) -> None:
         """Go on with the session of the journal. Nobody is connected to it any more."""
@@ -286,7 +303,7 @@ class VenueServer:
         exchange = self.exchange
         for client in exchange.clients:
             user = client.user
-            if user.name.upper() == login.username.upper():
+            if not client.is_crowd and user.name.upper() == login.username.upper():
                 if user.password.upper() != login.password.upper():
                     break
                 if login.session not in ("", exchange.session):
@@ -465,6 +482,8 @@ class VenueServer:
             )
 
     def _close_sockets(self) -> None:
+        if self._crowd_timer is not None:
+            self._crowd_timer.cancel()
         for server in self._servers:
             server.close()
         if self._datagrams is not None:

@@ -52,6 +52,10 @@ class UserConfig(Base, frozen=True):
         return SelfMatch[self.self_match.upper()]
 
 
+CROWD = UserConfig("CROWD", "-")
+"""Whose the orders of a venue's flow are. Nobody can log in as it."""
+
+
 class LineConfig(Base, frozen=True):
     """One line of the feed, see :class:`sim.venue.moldudp.Line`.
 
@@ -120,6 +124,16 @@ class ThrottleConfig(Base, frozen=True):
 
     orders_per_second: Count
     burst: Count = 1
+
+
+class FlowConfig(Base, frozen=True):
+    """A crowd that trades at the venue: a model of :mod:`sim.venue.model`.
+
+    ``rate_hz`` is the mean number of arrivals a second and symbol, in place of the model's.
+    """
+
+    model: Literal["hawkes", "poisson", "calm", "bursts", "opening", "flash_crash"] = "hawkes"
+    rate_hz: Annotated[float, Meta(gt=0, le=1_000)] | None = None
 
 
 class FeesConfig(Base, frozen=True):
@@ -193,6 +207,7 @@ class VenueConfig(Base, frozen=True):
     fees: FeesConfig = FeesConfig()
     latency: LatenciesConfig = LatenciesConfig()
     throttle: ThrottleConfig | None = None
+    flow: FlowConfig | None = None
     script: tuple[StepConfig, ...] = ()
 
     def __post_init__(self) -> None:
@@ -207,6 +222,8 @@ class VenueConfig(Base, frozen=True):
         if starts[0] != 0 or starts != sorted(set(starts)):
             raise ValueError(f"price_increments must begin at 0 and ascend, not {starts}")
         names = {user.name for user in self.users}
+        if self.flow is not None and CROWD.name in {name.upper() for name in names}:
+            raise ValueError(f"users must not name {CROWD.name}, who is the flow")
         for step in self.script:
             if step.user is not UNSET and step.user not in names:
                 raise ValueError(f"script names user {step.user}, who is not among users")

@@ -329,7 +329,7 @@ def test_answer_that_does_not_follow_from_the_requests_is_refused(tmp_path):
 
 def test_journal_of_other_settings_is_refused(tmp_path):
     Venue(tmp_path / "x").journal.close()
-    text = "was written with other symbols, users, hours, price_increments or throttle$"
+    text = "was written with other symbols, users, hours, price_increments, throttle or flow$"
     with pytest.raises(JournalError, match=text):
         Venue(tmp_path / "x", symbols=("AAPL",))
     users = (UserConfig(USER, PASSWORD),)
