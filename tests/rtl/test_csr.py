@@ -89,9 +89,9 @@ class Top(Elaboratable):
             "clock_mhz must be 3.92 or more, not 1.0",
         ),
         (
-            lambda: RegisterBank(CardParams(), 100.0, 0x10),
+            lambda: RegisterBank(CardParams(), 100.0, 0x20),
             ValueError,
-            "capabilities must have bits 0 to 3, not 0x10",
+            "capabilities must have bits 0 to 4, not 0x20",
         ),
         (
             lambda: RegisterBank(CardParams(), 100.0, "1"),
