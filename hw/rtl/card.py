@@ -8,6 +8,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.rtl.book.book import Book
+from hw.rtl.book.commands import RepairCommands
 from hw.rtl.csr import RegisterBank
 from hw.rtl.layouts import AGE, OPERATION, TIME, OperationKind
 from hw.rtl.order import OrderPath
@@ -39,6 +40,8 @@ _OF_BOOK = (
     *("known", "symbol_index", "taken_stb", "done_stb"),
 )
 _NOTICES = (OperationKind.CONFIRM, OperationKind.RETRACT, OperationKind.GAP)
+_OF_HOST = (OperationKind.NONE, OperationKind.REPAIR)
+"""Kinds of events that no message has brought about."""
 RECEIVERS = {1: GmiiReceiver, 8: XgmiiReceiver}
 TRANSMITTERS = {1: GmiiTransmitter, 8: XgmiiTransmitter}
 CLOCK_MHZ = {1: 125.0, 8: 156.25}
@@ -47,7 +50,7 @@ TRADERS = 16
 """Traders that the card knows, and as many desks."""
 _HEARTBEAT_CYCLES = 1 << 16
 """The gate's own watch; that of the host is in the register bank, by card time."""
-_CAPABILITIES = sum(1 << item for item in Capability if item != Capability.BOOK_REPAIR)
+_CAPABILITIES = sum(1 << item for item in Capability)
 COUNTER = unsigned(48)
 """At one a cycle of 6.4 ns it counts for twenty days."""
 
@@ -252,6 +255,7 @@ class FeedPath(wiring.Component):
                 self.parse.short_count,
             ],
             DropReason.UNKNOWN_SYMBOL: [self.book.unknown_symbol_stb],
+            DropReason.UNDER_REPAIR: [self.book.dropped_stb],
         }
         for reason in DropReason:
             events = [stb & (which == reason) for stb, which in unused if reason < 1 << len(which)]
@@ -309,6 +313,7 @@ class Card(wiring.Component):
         self.params = params
         width, symbols = params.width, params.symbol_count
         self.feed = FeedPath(params)
+        self.repairs = RepairCommands(symbols)
         self.records = MarketRecords(symbols, self.feed.book.o.payload.shape())
         self.conflation = Conflation(symbols)
         self.rings = Rings()
@@ -342,12 +347,12 @@ class Card(wiring.Component):
         m.submodules.bank = bank = self.bank
         anew = Signal()
         for name in (
-            *("feed", "records", "conflation", "rings"),
+            *("feed", "repairs", "records", "conflation", "rings"),
             *("markets", "settings", "gate", "order"),
         ):
             m.submodules[name] = ResetInserter(anew)(getattr(self, name))
         feed, records, conflation, rings = self.feed, self.records, self.conflation, self.rings
-        gate = self.gate
+        gate, repairs = self.gate, self.repairs
         running, started = self.running, Signal()
         m.d.sync += started.eq(running)
         with m.FSM(name="life"):
@@ -375,11 +380,13 @@ class Card(wiring.Component):
             feed.name_index.eq(bank.symbol_index),
             feed.name_valid.eq(bank.symbol_value.any()),
             feed.name_stock.eq(bank.symbol_value),
-            feed.locate_stb.eq(bank.symbol_locate_stb),
-            feed.locate_index.eq(bank.symbol_index),
-            feed.locate_valid.eq(bank.symbol_value.any()),
-            feed.locate.eq(bank.symbol_value),
+            feed.locate_stb.eq(bank.symbol_locate_stb | repairs.locate_stb),
+            feed.locate_index.eq(Mux(running, repairs.symbol_index, bank.symbol_index)),
+            feed.locate_valid.eq(running | bank.symbol_value.any()),
+            feed.locate.eq(Mux(running, repairs.locate, bank.symbol_value)),
+            repairs.configured.eq(bank.configured),
         ]
+        wiring.connect(m, repairs.o, feed.i_repair)
         for line in range(LINES):
             _admit(m, self.lines[line], feed.lines[line], running)
             group = bank.feed_group[line]
@@ -445,7 +452,15 @@ class Card(wiring.Component):
             m.d.comb += getattr(self.order_tx, name).eq(getattr(transmitter, f"{kind}_{name}"))
         wiring.connect(m, receiver.o, order.i)
         wiring.connect(m, order.o, transmitter.i)
-        wiring.connect(m, rings.o_command, order.i_command)
+        # A repair's commands go to the book, all others to the order path.
+        command, repairs = rings.o_command, self.repairs
+        m.d.comb += [
+            repairs.i.payload.eq(command.payload),
+            order.i_command.payload.eq(command.payload),
+            repairs.i.valid.eq(command.valid & repairs.concerned),
+            order.i_command.valid.eq(command.valid & ~repairs.concerned),
+            command.ready.eq(Mux(repairs.concerned, repairs.i.ready, order.i_command.ready)),
+        ]
         wiring.connect(m, order.o_record, rings.i_execution)
         wiring.connect(m, order.o_event, gate.i)
         wiring.connect(m, gate.o, order.i_decision)
@@ -571,7 +586,9 @@ class Card(wiring.Component):
         record = view(BBO, self.conflation.o.payload)
         with m.If(self.conflation.o.valid & self.conflation.o.ready):
             m.d.sync += record_ns.eq(record.ts_card_ns)
-        with m.If(rings.command_stb):
+        # What repairs ask for becomes no message, and has other things where a cause would be.
+        command_stb = rings.command_stb & ~self.repairs.concerned
+        with m.If(command_stb):
             m.d.sync += command_ns.eq(self.time)
         is_message = ~Cat(operation.payload.kind == notice for notice in _NOTICES).any()
         # NEW and REPLACE have what caused them in one place, where other messages have zero.
@@ -581,7 +598,7 @@ class Card(wiring.Component):
             causes.i.payload.sequence.eq(operation.payload.sequence),
             causes.i.payload.time.eq(operation.payload.ts_last),
             causes.i.payload.age.eq(operation.payload.ts_last - feed.o_begin),
-            causes.ask.valid.eq(rings.command_stb),
+            causes.ask.valid.eq(command_stb),
             causes.ask.payload.eq(view(NEW, rings.o_command.payload).cause_sequence),
         ]
         # A message's frame leaves the order path a cycle after the message was taken, and is the
@@ -598,7 +615,7 @@ class Card(wiring.Component):
             LatencyStage.PARSE: (operation.payload.ts_last, operation.valid & is_message),
             LatencyStage.BOOK: (
                 event.payload.ts_last,
-                event.valid & (event.payload.kind != OperationKind.NONE),
+                event.valid & ~Cat(event.payload.kind == kind for kind in _OF_HOST).any(),
             ),
             LatencyStage.RING: (record_ns, rings.market_publish_stb),
             LatencyStage.ORDER: (command_ns, leaves | order.denied_stb),

@@ -121,6 +121,8 @@ class OperationKind(enum.Enum, shape=5):
     RETRACT = 16
     GAP = 17
     """No messages but notices: see :class:`NoticeKind`."""
+    REPAIR = 18
+    """Not of the feed: a step of a repair that is answered."""
 
 
 HINT = data.StructLayout({"stock_locate": 16, "order_reference": 64, "new_reference": 64})

@@ -36,10 +36,11 @@ class Book(wiring.Component):
     operation 2 cycles later. Notices keep their place among the operations: GAP flags every symbol,
     RETRACT with FRAME_BAD those of every operation since the last CONFIRM or RETRACT.
 
-    A repair starts with a CLEAR: from the second cycle after it the feed's operations of its symbol
-    are dropped, until the orders are forgotten, the flag is down and an event has told so; the
-    first one that counts again may come 2 cycles after that. Then it adds orders by INSERT, in
-    cycles that the feed leaves free, each with an event.
+    A repair starts with a CLEAR: from the second cycle after it the feed's messages of its symbol
+    are dropped, and when the orders are forgotten an event tells so. Then it adds orders by INSERT
+    and takes some off by DELETE, in cycles that the feed leaves free, without an event. LIVE ends
+    it, and is answered by an event; the first operation that counts again may come 2 cycles after
+    it was granted. See :class:`Background`.
 
     Latency is 6 cycles from an operation to its event, 8 for a replace, when nothing before it
     waits. Throughput is 1 operation every 2 cycles, or 4 after a replace; one that comes earlier
@@ -68,8 +69,8 @@ class Book(wiring.Component):
     i_repair : ``In(stream.Signature(repair(symbol_count)))``
         Steps of repairs. Not ready while a CLEAR is under way.
     o : ``Out(stream.Signature(event(symbol_count), always_ready=True))``
-        One event for each operation that concerns a book and each step of a repair, and one for a
-        refill that has changed what is shown.
+        One event for each operation that concerns a book, for each CLEAR and LIVE of a repair, and
+        for a refill that has changed what is shown.
     locate_stb, locate_index, locate_valid, locate : ``In``
         Sets the stock locate of a symbol index, or takes it away. No two indexes may have one
         locate. None has one after reset.
@@ -83,6 +84,8 @@ class Book(wiring.Component):
         The operation or notice in this cycle is carried out.
     done_stb : ``Out(1)``
         One that was taken is done, the oldest first; its event, if it has one, is in this cycle.
+    dropped_stb : ``Out(1)``
+        The message in this cycle is dropped, as its symbol is under repair.
     unknown_symbol_stb : ``Out(1)``
         High a cycle after an operation that concerns a book but is of no configured symbol.
     overflow_stb : ``Out(1)``
@@ -136,6 +139,7 @@ class Book(wiring.Component):
                 "symbol_index": Out(range(symbol_count)),
                 "taken_stb": Out(1),
                 "done_stb": Out(1),
+                "dropped_stb": Out(1),
                 "unknown_symbol_stb": Out(1),
                 "overflow_stb": Out(1),
                 "stale": Out(data.ArrayLayout(REASON_BITS, symbol_count)),
@@ -218,10 +222,11 @@ class Book(wiring.Component):
                 **{
                     name: 1
                     for name in (
-                        *("is_request", "is_commit", "is_clear"),
+                        *("is_request", "is_commit", "is_clear", "is_live", "asks"),
                         *("is_confirm", "is_retract", "is_gap"),
                     )
                 },
+                "reason": REASON_BITS,
                 "symbol_index": symbol_shape,
                 "trace": TRACE,
             }
@@ -259,6 +264,7 @@ class Book(wiring.Component):
         shift = levels.i_change.payload
         is_request = Signal()
         is_other = Signal()
+        is_live = Signal()
         is_met = Signal()
         all_met = Signal()
         same_symbol = held(1, "same_symbol")
@@ -266,12 +272,14 @@ class Book(wiring.Component):
         m.d.sync += [
             is_request.eq(valids[before] & notes[before].is_request),
             is_other.eq(valids[before] & notes[before].is_commit),
+            is_live.eq(valids[before] & notes[before].is_live),
             same_symbol.eq(notes[before].symbol_index == background.symbol_index),
         ]
         m.d.comb += [
             is_met.eq(orders.o.valid & (found.kind == RequestKind.SCAN) & ~background.purge),
             background.done_stb.eq(orders.o.valid & (found.kind == RequestKind.DONE)),
-            levels.i_change.valid.eq(is_request | is_other | is_met),
+            # What goes live changes nothing, and wants to know what there is.
+            levels.i_change.valid.eq(is_request | is_other | is_live | is_met),
             shift.live.eq(is_request & found.applied),
             shift.refill.eq(
                 is_met
@@ -364,6 +372,18 @@ class Book(wiring.Component):
                 )
             ),
         ]
+        is_notice = kinds[OperationKind.CONFIRM] | arriving.is_retract | arriving.is_gap
+        background = self.background
+        m.d.comb += [
+            self.dropped_stb.eq(self.i.valid & ~is_notice & ~locates.known & ~locates.unknown),
+            background.busy.eq(self.i.valid | self.i_hint.valid),
+            background.message_stb.eq(self.i.valid & ~is_notice),
+            background.dropped_stb.eq(self.dropped_stb),
+            background.gap_stb.eq(self.i.valid & arriving.is_gap),
+            background.retract_stb.eq(self.i.valid & arriving.is_retract),
+            background.sequence.eq(came.sequence),
+            background.next_sequence.eq(came.new_reference),
+        ]
         for name in ("order_reference", "new_reference", "is_buy", "bad_side", "price", "shares"):
             m.d.comb += arriving[name].eq(came[name])
         m.d.comb += [arriving.trace[name].eq(came[name]) for name, _ in TRACE]
@@ -443,7 +463,11 @@ class Book(wiring.Component):
         first_reason = Signal(REASON_BITS, reset_less=True)
         first_changed = Signal(reset_less=True)
         reason = Signal(REASON_BITS)
+        answer = Signal(REASON_BITS)
         stays = Signal(REASON_BITS)
+        goes_live = Signal()
+        voided = Signal()
+        is_repair = Signal()
         is_request = Signal()
         commits = Signal()
         tells = Signal()
@@ -452,20 +476,24 @@ class Book(wiring.Component):
             tells.eq(valid & note.tells),
             commits.eq(tells & note.is_commit),
             reason.eq(Mux(note.is_request, found.reason, StaleReason.NONE)),
+            is_repair.eq(note.trace.kind == OperationKind.REPAIR),
             # Where the first half of a replace fails, the second one does nothing.
-            out.reason.eq(reason | Mux(note.second, first_reason, 0)),
+            out.reason.eq(Mux(is_repair, answer, reason | Mux(note.second, first_reason, 0))),
+            goes_live.eq(tells & note.is_live & ~note.asks & (answer == StaleReason.NONE)),
             out.stale_reason.eq(stays),
-            # A repair empties asks, then bids: there is one event for both.
+            # A repair empties asks, then bids: there is one event for both. What it puts in is told
+            # when it goes live.
             self.o.valid.eq(
                 tells
                 & (
-                    note.is_request
+                    (note.is_request & (note.trace.kind != OperationKind.NONE))
                     | note.is_clear
+                    | note.is_live
                     | (~background.purge & note.is_commit & (quote.changed | quote.overflow))
                 )
             ),
-            # What repairs and refills have done has no kind.
-            self.done_stb.eq(tells & (note.trace.kind != OperationKind.NONE)),
+            # Repairs and refills are no operations.
+            self.done_stb.eq(tells & (note.trace.kind != OperationKind.NONE) & ~is_repair),
             out.symbol_index.eq(note.symbol_index),
             out.bid.eq(quote.bid),
             out.ask.eq(quote.ask),
@@ -475,8 +503,20 @@ class Book(wiring.Component):
             out.shares.eq(found.shares),
         ]
         m.d.comb += [out[name].eq(note.trace[name]) for name, _ in TRACE]
-        with m.If((flags.known != StaleReason.NONE) & ~note.is_clear):
+        m.d.comb += answer.eq(StaleReason.GAP)
+        with m.If(note.is_live):
+            # After an overflow nobody knows what was lost.
+            m.d.comb += answer.eq(
+                Mux(note.asks, flags.known, Mux(voided, StaleReason.GAP, note.reason))
+            )
+        with m.If(self.overflow_stb):
+            m.d.sync += voided.eq(1)
+        with m.Elif(valid & note.is_clear):
+            m.d.sync += voided.eq(0)
+        with m.If((flags.known != StaleReason.NONE) & ~goes_live):
             m.d.comb += stays.eq(flags.known)
+        with m.Elif(note.is_clear):
+            m.d.comb += stays.eq(StaleReason.UNDER_REPAIR)
         with m.Elif(reason != StaleReason.NONE):
             m.d.comb += stays.eq(reason)
         with m.Elif(quote.overflow):
@@ -488,10 +528,14 @@ class Book(wiring.Component):
         with m.If(commits):
             m.d.sync += first_changed.eq(quote.changed)
         m.d.comb += [
-            flags.reason.eq(Mux(is_request | commits, stays, StaleReason.NONE)),
+            flags.reason.eq(Mux(is_request | commits | goes_live, stays, StaleReason.NONE)),
             flags.touch_stb.eq(is_request),
             flags.mismatch_stb.eq(is_request & (reason == StaleReason.LOCATE_MISMATCH)),
-            flags.clear_stb.eq(tells & note.is_clear),
+            flags.clear_stb.eq(goes_live),
+            background.refused_stb.eq(
+                is_request & (note.trace.kind == OperationKind.NONE) & (reason != StaleReason.NONE)
+            ),
+            background.refused_reason.eq(reason),
             flags.confirm_stb.eq(valid & note.is_confirm),
             flags.retract_stb.eq(valid & note.is_retract),
             background.quote_stb.eq(is_request | commits),

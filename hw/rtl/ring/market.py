@@ -29,9 +29,11 @@ _CODES = {
 }
 _PAIRED = (OperationKind.EXECUTE, OperationKind.EXECUTE_WITH_PRICE)
 _NOTICES = (OperationKind.GAP, OperationKind.RETRACT)
+_OF_HOST = (OperationKind.NONE, OperationKind.REPAIR)
 _NEEDED = (
     *("symbol_index", "bid", "ask", "reason", "stale_reason"),
     *("is_buy", "price", "kind", "timestamp", "sequence"),
+    *("match_number", "printable", "ts_first", "ts_last"),
 )
 
 
@@ -48,7 +50,9 @@ class MarketRecords(wiring.Component):
     a system event, and for a trading action, halt or Reg SHO action of a configured symbol; the
     symbol's trading state follows it. A GAP record for messages that are lost, and after it a BBO
     record for each configured symbol that became stale; so it is without a record of its own when
-    messages are retracted.
+    messages are retracted. A REPAIR record for each answer to a repair, behind the BBO record that
+    it may bring; a symbol that goes live gets the trading state that comes with it, and there is a
+    STATUS record for a system event that is not the newest one and of before the number named.
 
     Records have the order of the feed: what is no event of the book waits for the events of the
     operations before it. Only symbols that become stale without an event of their own are told as
@@ -161,7 +165,7 @@ class MarketRecords(wiring.Component):
         m.d.comb += [
             ahead.eq(op.before - ev.number),
             done_since.eq(done - op.before),
-            both.eq(is_paired & (ahead == 0) & (ev.event.kind != OperationKind.NONE)),
+            both.eq(is_paired & (ahead == 0) & ~_one_of(ev.event.kind, _OF_HOST)),
             event_first.eq(~operation.valid | (~ahead[-1] & (ahead != 0)) | both),
             # Nothing before it is under way, and no event before it waits.
             due.eq(
@@ -185,7 +189,14 @@ class MarketRecords(wiring.Component):
                 m.d.comb += takes_operation.eq(1)
         takes = takes_event | takes_operation | takes_sweep
         index = Signal(range(self.symbol_count))
-        m.d.sync += busy.eq(takes)
+        # An answer to a repair has a record of its own behind its BBO record.
+        s1_repair, s2_repair, s3_repair = Signal(), Signal(), Signal()
+        m.d.sync += [
+            s1_repair.eq(takes_event & (ev.event.kind == OperationKind.REPAIR)),
+            s2_repair.eq(s1_repair),
+            s3_repair.eq(s2_repair),
+        ]
+        m.d.sync += busy.eq(takes | s1_repair)
         m.d.comb += [
             operation.taken.eq(takes_operation),
             event.taken.eq(takes_event),
@@ -242,12 +253,18 @@ class MarketRecords(wiring.Component):
         m.d.comb += after.eq(before)
         is_action = s1_op.kind == OperationKind.TRADING_ACTION
         is_halt = s1_op.kind == OperationKind.OPERATIONAL_HALT
-        with m.If(s1_event):
+        lives = Signal()
+        s1_state = s1_ev.match_number[:8]
+        m.d.comb += lives.eq(s1_repair & (s1_ev.reason == StaleReason.NONE))
+        # A repair that goes on has nothing to tell of its book, but that it was emptied.
+        with m.If(s1_event & (~s1_repair | lives | ~s1_ev.printable)):
             m.d.comb += [
                 after.bid.eq(s1_ev.bid),
                 after.ask.eq(s1_ev.ask),
                 after.stale_reason.eq(s1_ev.stale_reason),
             ]
+            with m.If(lives & s1_state.any()):
+                m.d.comb += after.trading_state.eq(s1_state)
         with m.Elif(s1_sweep):
             m.d.comb += after.stale_reason.eq(s1_reason)
         with m.Elif(s1_operation & is_action):
@@ -275,8 +292,49 @@ class MarketRecords(wiring.Component):
         with m.If(s2_tells):
             m.d.sync += known.bit_select(s2_index, 1).eq(1)
 
+        # The newest system event, and whether one that comes with a repair is newer.
+        event_code = Signal(8)
+        event_sequence = Signal(64)
+        has_event = Signal()
+        s1_newer = Signal()
+        s1_code = s1_ev.match_number[8:16]
+        tells_event = Signal()
+        m.d.sync += s1_newer.eq(~has_event | (event_sequence < ev.event.sequence))
+        m.d.comb += tells_event.eq(lives & s1_newer & s1_code.any() & (s1_code != event_code))
+        with m.If(s1_operation & (s1_op.kind == OperationKind.SYSTEM)):
+            m.d.sync += [
+                has_event.eq(1),
+                event_code.eq(s1_op.code),
+                event_sequence.eq(s1_op.sequence),
+            ]
+        with m.Elif(tells_event):
+            m.d.sync += event_code.eq(s1_code)
+
         other = Signal()
         other_record = self._other(m, s1_op, s1_ev, s1_event, s1_operation, other)
+        late_event = self._record(
+            m,
+            ring.STATUS,
+            symbol_index=ring.ALL_MARKET,
+            message_type=itch50.SYSTEM_EVENT.code,
+            status=s1_code,
+            ts_feed_ns=0,
+            feed_sequence=s1_ev.sequence,
+        )
+
+        # Stage 3: the answer to a repair.
+        s2_ev = Signal.like(s1_ev, reset_less=True)
+        s3_ev = Signal.like(s1_ev, reset_less=True)
+        m.d.sync += [s2_ev.eq(s1_ev), s3_ev.eq(s2_ev)]
+        answer = self._record(
+            m,
+            ring.REPAIR,
+            symbol_index=s3_ev.symbol_index,
+            flags=Mux(s3_ev.reason == StaleReason.NONE, ring.RepairFlag.LIVE, 0),
+            from_sequence=s3_ev.ts_first,
+            next_sequence=s3_ev.ts_last,
+            stale_reason=s3_ev.reason,
+        )
         bbo = self._record(
             m,
             ring.BBO,
@@ -294,10 +352,16 @@ class MarketRecords(wiring.Component):
             trading_state=s2_after.trading_state,
         )
         m.d.comb += [
-            self.o.valid.eq(other | s2_tells),
+            self.o.valid.eq(other | tells_event | s2_tells | s3_repair),
             self.o.payload.is_bbo.eq(s2_tells),
             self.o.payload.symbol_index.eq(s2_index),
-            self.o.payload.record.eq(Mux(s2_tells, bbo, other_record)),
+            self.o.payload.record.eq(
+                Mux(
+                    s2_tells,
+                    bbo,
+                    Mux(s3_repair, answer, Mux(tells_event, late_event, other_record)),
+                )
+            ),
             self.bbo_stb.eq(s2_tells),
         ]
         return m
