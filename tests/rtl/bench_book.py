@@ -105,6 +105,8 @@ class Bench:
         self.touched = set()
         self.blocked = self.unblocked = None
         self.blocked_from = self.free_from = 0
+        self.lowest = self.highest = self.clears = 0
+        self.refused = StaleReason.NONE
         self.repairs = deque()
         self.longest = 0
         self.reasons = Counter()
@@ -157,10 +159,15 @@ class Bench:
             await Timer(1, "ns")
             if int(dut.i_repair__ready.value):
                 step = self.repairs.popleft()
+                locate = LOCATES[step["symbol_index"]]
                 if step["kind"] is RepairKind.CLEAR:
-                    self.blocked = LOCATES[step["symbol_index"]]
-                    self.blocked_from = self.cycle + 2
-                else:
+                    if locate != self.blocked:  # Its hint may have been looked at.
+                        self.unblocked, self.free_from = self.blocked, self.cycle + 2
+                    self.blocked, self.blocked_from = locate, self.cycle + 2
+                    self.refused, self.clears = StaleReason.NONE, self.clears + 1
+                elif step["kind"] is RepairKind.LIVE:
+                    self.queue.append(self.live(step, locate))
+                elif locate == self.blocked:
                     self.queue.append(self.insert(step))
         if self.queue and self.cycle >= self.free_at and self.queue[0][-1] < self.cycle:
             self.issue(*self.queue.popleft())
@@ -178,6 +185,9 @@ class Bench:
             if got["kind"] == OperationKind.NONE.value and not got["ts_last"]:
                 self.check_own(got)
                 return
+            if got["kind"] == OperationKind.REPAIR.value and not got["printable"]:
+                self.check_clear(got)
+                return
             operation, expected, due = self.pending.popleft()
             assert due <= self.cycle <= due + self.slack, (operation, self.cycle - due)
             self.check(operation, expected, got)
@@ -188,10 +198,24 @@ class Bench:
     def noise(self):
         return {"kind": OperationKind.ADD, "stock_locate": LOCATES[0], "order_reference": 7}
 
+    def drops(self, locate):
+        """Whether a message of a locate is dropped now, as its symbol is under repair."""
+        return (locate == self.blocked and self.cycle >= self.blocked_from) or (
+            locate == self.unblocked and self.cycle < self.free_from
+        )
+
     def arrive(self, operation):
         """Return the task of an operation, its results by the golden book."""
         kind, locate = operation["kind"], operation["stock_locate"]
         now = self.cycle
+        if kind is GAP:
+            self.lowest = self.highest = operation.get("new_reference", 0)
+        elif kind is RETRACT:
+            self.highest = operation["sequence"]
+        elif kind not in NOTICES:
+            self.highest = operation.get("sequence", 0) + 1
+            if self.drops(locate):
+                self.lowest = self.highest
         if kind in NOTICES:
             if kind is GAP:
                 self.golden.mark_gap()
@@ -202,9 +226,7 @@ class Bench:
             return operation, None, False, now
         if kind not in CONCERNED or locate not in LOCATES:
             return None
-        if (locate == self.blocked and now >= self.blocked_from) or (
-            locate == self.unblocked and now < self.free_from
-        ):
+        if self.drops(locate):
             self.dropped += 1
             return None
         self.touched.add(locate)
@@ -236,12 +258,31 @@ class Bench:
         added = parse.AddOrder(
             *(locate, 0, 0, step["reference"], side, step["shares"], "A", step["price"])
         )
-        return (
-            operation,
-            self.expected(locate, lambda: self.golden.apply(added)),
-            False,
-            self.cycle,
-        )
+        _, _, reason, _ = self.expected(locate, lambda: self.golden.apply(added))
+        self.refused = self.refused or reason
+        return operation, None, False, self.cycle
+
+    def live(self, step, locate):
+        """Return the task of a LIVE, which is answered by an event."""
+        reason = StaleReason.NONE
+        if locate != self.blocked:
+            reason = self.golden.stale.get(locate, reason)
+        elif self.refused or not self.lowest <= step["reference"] <= self.highest:
+            reason = self.refused or StaleReason.GAP
+        else:
+            self.golden.stale.pop(locate, None)
+            self.touched.discard(locate)
+            self.blocked = None
+        operation = {
+            "kind": OperationKind.REPAIR,
+            "stock_locate": locate,
+            "sequence": step["reference"],
+            "printable": 1,
+            "ts_first": self.lowest,
+            "ts_last": self.highest,
+        }
+        stale = self.golden.stale.get(locate, StaleReason.NONE)
+        return operation, (self.golden.bbo(locate), 0, reason, stale), False, self.cycle
 
     def issue(self, operation, expected, is_replace, _):
         latency = Book.LATENCY_REPLACE if is_replace else Book.LATENCY
@@ -254,24 +295,23 @@ class Bench:
         locate = LOCATES[got["symbol_index"]]
         for name, _ in TRACE:
             assert not got[name], (name, got)
-        if locate == self.blocked:
-            self.golden.clear(locate)
-            self.touched.discard(locate)
-            self.blocked, self.unblocked = None, locate
-            self.free_from = self.cycle + 2
-            self.shown[locate] = golden.EMPTY_BBO
-            assert got["stale_reason"] == got["reason"] == StaleReason.NONE, got
-            assert got["bid"] == got["ask"] == 0, got
-            return
-        if self.pending and self.pending[0][0]["kind"] is OperationKind.NONE:
-            operation, expected, due = self.pending.popleft()
-            assert due == self.cycle, (operation, self.cycle - due)
-            self.check(operation, expected, got)
-            return
         self.refills += 1
         assert (got["changed"], got["reason"]) == (1, StaleReason.NONE), got
         if got["stale_reason"] != StaleReason.LEVEL_OVERFLOW:
             assert self.bbo(got) == self.shown[locate], (got, self.shown[locate])
+
+    def check_clear(self, got):
+        """Check the event of a CLEAR."""
+        locate = LOCATES[got["symbol_index"]]
+        assert locate == self.blocked, got
+        reason = self.golden.stale.get(locate, StaleReason.UNDER_REPAIR)
+        self.golden.clear(locate)
+        self.golden.stale[locate] = reason
+        self.shown[locate] = golden.EMPTY_BBO
+        self.lowest, self.clears = max(self.lowest, got["ts_first"]), self.clears - 1
+        assert got["ts_first"] <= got["ts_last"] == got["sequence"] <= self.highest, got
+        assert (got["reason"], got["stale_reason"]) == (StaleReason.GAP, reason), got
+        assert got["bid"] == got["ask"] == 0, got
 
     @staticmethod
     def bbo(got):
@@ -293,6 +333,9 @@ class Bench:
             return
         assert got["stale_reason"] == stale, what
         shown = self.bbo(got)
+        if operation["kind"] is OperationKind.REPAIR:
+            assert shown == bbo, what
+            return
         self.exact += 1
         if all(shown[0:3]) and all(shown[3:6]):
             self.changes += changed
@@ -774,7 +817,7 @@ async def repaired_symbol_is_exact_again_while_others_go_on(dut):
     bench = Bench(dut, rng, slack=16)
     await bench.reset()
     await bench.see_all()
-    book, reference, cleared = bench.golden, 100_000, 0
+    book, reference, cleared, lived = bench.golden, 100_000, 0, 0
     for number in range(OPERATIONS // 8):
         if number % 500 == 250:
             # Flags them all; they are repaired one after another.
@@ -782,15 +825,34 @@ async def repaired_symbol_is_exact_again_while_others_go_on(dut):
         if number % 125 == 0 and not bench.repairs:
             index = number // 125 % SYMBOL_COUNT
             locate = LOCATES[index]
+            bad = int(cleared % 3 > 0)  # Every third repair has an order without shares.
             kept = [
                 {"kind": RepairKind.INSERT, "symbol_index": index, "is_buy": is_buy}
-                | {"reference": 5_000_000 + reference + i, "price": 90 + i + is_buy, "shares": i}
+                | {
+                    "reference": 5_000_000 + reference + i,
+                    "price": 90 + i + is_buy,
+                    "shares": i or bad,
+                }
                 for is_buy in (0, 1)
                 for i in range(12 * is_buy, 12 * is_buy + 12)
             ]
             clear = {"kind": RepairKind.CLEAR, "symbol_index": index}
             bench.repairs.extend((clear, *kept))
             cleared += 1
+        if bench.blocked and not bench.repairs and not bench.clears and number % 125 > 60:
+            await bench.sent()
+            while bench.queue or bench.pending:
+                await bench.tick()
+            for _ in range(8):
+                await bench.tick()
+            index = LOCATES.index(bench.blocked)
+            named = rng.choice((bench.lowest - 1, bench.lowest, bench.highest, bench.highest + 1))
+            bench.repairs.append(
+                {"kind": RepairKind.LIVE, "symbol_index": index, "reference": named}
+            )
+            while bench.repairs:
+                await bench.tick()
+            lived += bench.blocked is None
         reference += 100
         locate = rng.choice(LOCATES)
         orders = [order for side in golden.Side for order in book.orders(locate, side)]
@@ -806,12 +868,13 @@ async def repaired_symbol_is_exact_again_while_others_go_on(dut):
         await bench.sent()
         if rng.random() < 0.05:
             await bench.send({"kind": CONFIRM})
-    while bench.repairs or bench.blocked:
+    while bench.repairs or bench.clears:
         await bench.tick()
     await bench.drain()
     bench.check_stale()
-    print(f"cleared={cleared} dropped={bench.dropped} reasons={dict(bench.reasons)}")
+    print(f"cleared={cleared} lived={lived} dropped={bench.dropped} reasons={dict(bench.reasons)}")
     assert bench.dropped > cleared > 10
+    assert lived > 5
     # An order without shares was among the inserted ones.
     assert StaleReason.INVALID_ORDER in bench.reasons
 
@@ -822,7 +885,11 @@ async def touched_symbols_are_not_flagged_for_what_was_cleared(dut):
     await bench.reset()
     await bench.see_all()
     bench.repairs.append({"kind": RepairKind.CLEAR, "symbol_index": 2})
-    while bench.repairs or bench.blocked:
+    while bench.repairs or bench.clears:
+        await bench.tick()
+    live = {"kind": RepairKind.LIVE, "symbol_index": 2, "reference": bench.highest}
+    bench.repairs.append(live)
+    while bench.blocked:
         await bench.tick()
     await bench.send({"kind": RETRACT})
     await bench.drain()

@@ -175,6 +175,7 @@ class Bench:
         self.shown = {}
         self.learnt = set()
         self.begins = None
+        self.following = 0
         """When the frames began that hold a message, by its number, if a bench looks at that."""
         flags = "rx_dv" if WIDTH == 1 else "rxc"
         self.pins = [
@@ -287,7 +288,14 @@ class Bench:
 
     def _check_begin(self):
         operation = unpack(int(self.dut.o_operation_payload.value), OPERATION_FIELDS)
-        if OperationKind(operation["kind"]) not in NOTICES:
+        kind = OperationKind(operation["kind"])
+        if kind is OperationKind.GAP:
+            self.following = operation["new_reference"]
+        elif kind is OperationKind.RETRACT:
+            self.following = operation["sequence"]
+        elif kind not in NOTICES:
+            self.following = operation["sequence"] + 1
+        if kind not in NOTICES:
             began, sequence = int(self.dut.o_begin.value), operation["sequence"]
             wanted = self.begins[sequence]
             assert began in wanted, (
@@ -306,6 +314,9 @@ class Bench:
                 {"kind": RepairKind.INSERT.value, "symbol_index": index, "reference": reference}
                 | {"is_buy": side is Side.BUY, "price": price, "shares": shares}
             )
+        steps.append(
+            {"kind": RepairKind.LIVE.value, "symbol_index": index, "reference": self.following}
+        )
         for step in steps:
             dut.i_repair_payload.value = sum(
                 int(value) << REPAIR_FIELDS[name][0] for name, value in step.items()
@@ -316,8 +327,12 @@ class Bench:
                 await self._idle_cycle()
             await self._idle_cycle()
             dut.i_repair_valid.value = 0
-            while not int(dut.o_valid.value):  # Each step brings an event.
+            is_answered = step["kind"] != RepairKind.INSERT.value
+            while is_answered and not int(dut.o_valid.value):
                 await self._idle_cycle()
+            if step["kind"] == RepairKind.LIVE.value:
+                got = unpack(int(dut.o_payload.value), EVENT_FIELDS)
+                assert got["reason"] == StaleReason.NONE, got
         for _ in range(4):  # Flags follow their event.
             await self._idle_cycle()
         self.shown[index] = self.golden.book.bbo(locate)

@@ -189,14 +189,15 @@ class Background(wiring.Component):
             out.bad_side.eq(asked.bad_side),
             out.price.eq(asked.price),
             out.shares.eq(asked.shares),
-            out.trace.kind.eq(
-                Mux(answers | out.is_clear, OperationKind.REPAIR, OperationKind.NONE)
-            ),
-            out.trace.sequence.eq(Mux(answers, asked.reference, highest)),
-            out.trace.printable.eq(answers),
-            out.trace.ts_first.eq(lowest),
-            out.trace.ts_last.eq(highest),
         ]
+        with m.If(answers | out.is_clear):
+            m.d.comb += [
+                out.trace.kind.eq(OperationKind.REPAIR),
+                out.trace.sequence.eq(Mux(answers, asked.reference, highest)),
+                out.trace.printable.eq(answers),
+                out.trace.ts_first.eq(lowest),
+                out.trace.ts_last.eq(highest),
+            ]
         with m.If(answers & under_repair):
             m.d.comb += out.trace.match_number.eq(Cat(asked.trading_state, asked.event_code))
         with m.If(hashed & ~self.purge):
