@@ -271,8 +271,10 @@ class Bench:
             dut.time.value = self.cycle
             await FallingEdge(clock)
             self.cycle += 1
-            if self.begins is not None and int(dut.o_operation_valid.value):
-                self._check_begin()
+            if int(dut.o_operation_valid.value):
+                self._follow()
+                if self.begins is not None:
+                    self._check_begin()
             if int(dut.o_valid.value):
                 got = unpack(int(dut.o_payload.value), EVENT_FIELDS)
                 if got["kind"] != OperationKind.NONE.value:
@@ -286,7 +288,8 @@ class Bench:
             for sequence in range(head["message_count"]):
                 self.begins[head["sequence_number"] + sequence].add(cycle)
 
-    def _check_begin(self):
+    def _follow(self):
+        """Note the number of the message that comes next, as the book knows it."""
         operation = unpack(int(self.dut.o_operation_payload.value), OPERATION_FIELDS)
         kind = OperationKind(operation["kind"])
         if kind is OperationKind.GAP:
@@ -295,6 +298,10 @@ class Bench:
             self.following = operation["sequence"]
         elif kind not in NOTICES:
             self.following = operation["sequence"] + 1
+
+    def _check_begin(self):
+        operation = unpack(int(self.dut.o_operation_payload.value), OPERATION_FIELDS)
+        kind = OperationKind(operation["kind"])
         if kind not in NOTICES:
             began, sequence = int(self.dut.o_begin.value), operation["sequence"]
             wanted = self.begins[sequence]
