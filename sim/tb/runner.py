@@ -20,7 +20,9 @@ from cocotb_tools.runner import get_runner
 from sim.verilator import ARGUMENTS, TOOL, environment, to_verilog
 
 BUILD = Path(__file__).resolve().parents[2] / "build" / "rtl"
-_KEY = "\n".join((str(TOOL), *ARGUMENTS))
+# The runner would keep every signal within the design, for benches that none of ours is.
+_ARGUMENTS = (*ARGUMENTS, "--no-public-flat-rw")
+_KEY = "\n".join((str(TOOL), *_ARGUMENTS))
 _RUNTIME = BUILD / f"runtime-{hashlib.sha256(_KEY.encode()).hexdigest()[:16]}"
 
 
@@ -72,14 +74,16 @@ def run(
         runs.mkdir(parents=True, exist_ok=True)
         runner = get_runner("verilator")
         with _alone(place):
-            source = place / f"{name}.v"
-            source.write_text(text)
+            source, public = place / f"{name}.v", place / "public.vlt"
+            if not public.exists():  # Verilator looks at their times.
+                source.write_text(text)
+                public.write_text("\n".join(("`verilator_config", *_public(name, ports), "")))
             _share(_RUNTIME, place)
             runner.build(
-                sources=[source],
+                sources=[public, source],
                 hdl_toplevel=name,
                 build_dir=place,
-                build_args=list(ARGUMENTS),
+                build_args=list(_ARGUMENTS),
                 timescale=("1ns", "1ps"),
                 log_file=place / "build.log",
             )
@@ -93,6 +97,12 @@ def run(
             log_file=(log := runs / f"{benches[0]}.log"),
         )
     return _outcome(Path(results), log)
+
+
+def _public(name: str, ports: Sequence[Value]) -> Iterator[str]:
+    """Yield what lets a bench see a port, for each of them."""
+    for port in ("clk", "rst", *(Value.cast(port).name for port in ports)):
+        yield f'public_flat_rw -module "{name}" -var "{port}"'
 
 
 @contextmanager

@@ -17,6 +17,7 @@ import amaranth
 
 from hw.rtl.card import Card
 from hw.rtl.params import CardParams
+from sim import verilator
 from sim.verilator import ARGUMENTS, TOOL, Flat, environment, to_verilog
 
 _ROOT = Path(__file__).resolve().parents[3]
@@ -47,10 +48,8 @@ def build(params: CardParams, trace: bool = False) -> Path:
     BuildError
         With the end of the tool's log.
     """
-    # Without `-fno-subst` this Verilator stops with an internal error at a card.
     flags = [
         *ARGUMENTS,
-        "-fno-subst",
         "-CFLAGS",
         f"-fPIC -DWIDTH={params.width}",
         "-LDFLAGS",
@@ -58,12 +57,13 @@ def build(params: CardParams, trace: bool = False) -> Path:
     ]
     if trace:
         flags += ["--trace", "-CFLAGS", "-DTRACE"]
-    tools = "\n".join((_SHIM.read_text(), *flags, str(TOOL), amaranth.__version__))
+    texts = (_SHIM.read_text(), Path(verilator.__file__).read_text())
+    tools = "\n".join((*texts, *flags, str(TOOL), amaranth.__version__))
     known = BUILD / f"of-sources-{_digest(_sources(), repr(params), tools)}"
     if known.exists() and (library := BUILD / known.read_text() / _LIBRARY).exists():
         return library
     top = Flat(Card(params))
-    text = to_verilog(top, top.ports, _NAME)
+    text = to_verilog(top, top.ports, _NAME, named=trace)
     folder = BUILD / _digest(text, tools)
     if not (folder / _LIBRARY).exists():
         _verilate(folder, text, flags)
