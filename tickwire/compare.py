@@ -9,12 +9,11 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-from msgspec.structs import replace
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from protocol.ring import RECORD_SIZE, RECORDS
+from protocol.ring import RECORD_SIZE, RECORDS, RecordType
 from sim.card.verilated import VerilatedCard
 from sim.card.waves import Waves
 from sw.analytics import Result, analyse
@@ -23,7 +22,7 @@ from sw.engine import EngineConfig
 from sw.journal import HEADER, Journal, read_journal
 from tickwire.capture import InputError
 from tickwire.cards import CardKind, MakeCard, make_functional, make_verilated
-from tickwire.config import RecoverySettings, RunConfig, load
+from tickwire.config import RunConfig, load
 from tickwire.day import Day, open_day
 from tickwire.decode import text_line
 from tickwire.outputs import check_output
@@ -83,8 +82,7 @@ def run(config_path: Path, seed: int, seeds: int, waves: Path | None) -> bool:
     It ends at the first difference. Raises :class:`InputError` if the configuration or the data is
     bad.
     """
-    # What one card has and the other lacks is no difference: only one's books can be repaired.
-    config = replace(load(config_path), recovery=RecoverySettings(enabled=False))
+    config = load(config_path)
     data_path = config_path.parent / config.feed.file
     if waves is not None:
         check_output(waves, (config_path, data_path))
@@ -94,7 +92,10 @@ def run(config_path: Path, seed: int, seeds: int, waves: Path | None) -> bool:
     except ValueError as error:
         raise InputError(config_path, str(error)) from None
     table = Table(title=f"tickwire compare on {data_path.name}", title_justify="left")
-    for name in ("seed", "records", "orders", "replaces", "cancels", "fills", "P&L, 0.5e-4 USD"):
+    for name in (
+        *("seed", "records", "orders", "replaces", "cancels", "fills", "P&L, 0.5e-4 USD"),
+        "repairs",
+    ):
         table.add_column(name, justify="right")
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
@@ -109,7 +110,7 @@ def run(config_path: Path, seed: int, seeds: int, waves: Path | None) -> bool:
             table.add_row(
                 *(str(each), f"{sum(result.records.values()):,}", f"{result.orders:,}"),
                 *(f"{result.replaces:,}", f"{result.cancels:,}", f"{result.fill_count:,}"),
-                f"{result.marked_2:,}",
+                *(f"{result.marked_2:,}", f"{result.records[RecordType.REPAIR]:,}"),
             )
     Console().print(table)
     if pair.difference is None:

@@ -214,7 +214,7 @@ async def records_and_their_order_are_those_of_the_functional_card(dut):
     expected = bench.reference.records()
     assert differ(bench.records, expected) == ""
     kinds = {record[0] for record in expected}
-    # No command reaches the repair port of the book yet.
+    # What answers a command is looked at where there are commands: in the contract of the cards.
     assert kinds == {r.code for r in ring.MARKET.layouts} - {ring.REPAIR.code}
     assert len(expected) > MESSAGES // 3
     assert bench.conflated == bench.lost == 0

@@ -63,9 +63,9 @@ WRONG = (
 """What a message can have wrong of itself."""
 ELSEWHERE = {
     DropReason.BUFFER_FULL: "bench_wire_arbiter",  # The golden model has room for more.
-    DropReason.UNDER_REPAIR: "",  # No command reaches the book's repair port yet.
+    DropReason.UNDER_REPAIR: "the contract of the cards",  # This bench is silent meanwhile.
 }
-"""Drop reasons that a bench of a stage looks at alone, or none does."""
+"""Drop reasons that are looked at there alone."""
 COVERAGE = {
     "type, lane of its last byte": set(product(TYPES, range(WIDTH))),
     "drop reason": {reason.name for reason in DropReason if reason not in ELSEWHERE},

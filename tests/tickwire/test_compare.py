@@ -53,7 +53,7 @@ def write(folder, seed, loss="[50_000, 0]", messages=400):
 
 
 def table(result):
-    """Return each seed's figures: records, orders, replaces, cancels, fills, profit and loss."""
+    """Return each seed's figures: records, orders, replaces, cancels, fills, profit, repairs."""
     rows = re.findall(r"^│ +(\d+)((?: +│ +[-\d,]+)+) │$", result.stdout, re.MULTILINE)
     return {
         int(seed): [int(cell.replace(",", "")) for cell in re.findall(r"[-\d,]+", cells)]
@@ -63,16 +63,18 @@ def table(result):
 
 @pytest.mark.parametrize("first", range(1, SEEDS, 5))
 def test_both_cards_tell_the_host_the_same(tmp_path, first):
-    orders = fills = replaces = 0
+    orders = fills = replaces = repairs = 0
     for seed in range(first, first + 5):
-        loss = "[50_000, 20_000]" if seed % 4 == 0 else "[50_000, 0]"
+        loss = "[200_000, 200_000]" if seed % 4 == 0 else "[50_000, 0]"
         result = compare(write(tmp_path, seed, loss), "--seed", seed)
         assert result.exit_code == 0, result.stdout + result.stderr
         ((got, row),) = table(result).items()
         assert got == seed
         orders, replaces, fills = orders + row[1], replaces + row[2], fills + row[4]
-    print(f"{orders} orders, {replaces} replaces, {fills} fills")
+        repairs += row[6]
+    print(f"{orders} orders, {replaces} replaces, {fills} fills, {repairs} answers to repairs")
     assert min(orders, replaces, fills) > 5
+    assert repairs > 20
 
 
 def test_both_cards_tell_the_host_the_same_of_a_real_morning(tmp_path, data_dir):
@@ -81,7 +83,7 @@ def test_both_cards_tell_the_host_the_same_of_a_real_morning(tmp_path, data_dir)
     config.write_text(CONFIG.format(loss="[50_000, 0]").replace("day.itch50", str(real)))
     result = compare(config)
     assert result.exit_code == 0, result.stdout + result.stderr
-    records, orders, replaces, _, fills, _ = table(result)[1]
+    records, orders, replaces, _, fills, *_ = table(result)[1]
     assert records > 10_000
     assert min(orders, replaces, fills) > 50
 

@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 from hw.rtl.csr import ADDRESS_BITS
 from hw.rtl.params import CardParams
 from protocol import registers
+from protocol.ring import CONTROL, RECORD_SIZE, RecordType
 from sim.card.port import Port
 from sim.card.verilated.build import build
 from sim.card.verilated.snapshot import Signal, read_snapshot
@@ -178,12 +179,22 @@ class VerilatedCard:
         Returns how many were taken.
         """
         self._set_time(now_ns)
-        before = self._commands_taken()
-        self._show_commands((1 << 63) if most is None else before + most)
+        first = seen = self._commands_taken()
+        self._show_commands((1 << 63) if most is None else first + most)
         self._run()
-        after = self._commands_taken()
-        self._show_commands(after)
-        return after - before
+        while (taken := self._commands_taken()) > seen:
+            clears = any(self._command_type(n) == RecordType.BOOK_CLEAR for n in range(seen, taken))
+            seen = taken
+            if clears:  # A walk through all orders, and nothing moves at the card's edges.
+                self._run(self.params.order_count)
+        self._show_commands(seen)
+        return seen - first
+
+    def _command_type(self, number: int) -> int:
+        """Return the type of a command, the ring's first one having number 0."""
+        first = self.read(registers.COMMAND_BASE.address()) + CONTROL.size
+        slot = number % self.read(registers.COMMAND_SLOTS.address())
+        return self.memory[first + slot * RECORD_SIZE]
 
     def _commands_taken(self) -> int:
         return self.read(registers.COMMANDS_RECEIVED.address())
