@@ -120,8 +120,8 @@ class Background(wiring.Component):
         wants_live = self.i_repair.valid & (asked.kind == RepairKind.LIVE)
         seen = Signal()  # For a cycle, in which its number is compared.
         m.d.sync += seen.eq(wants_live & ~self.i_repair.ready)
-        under_repair = Signal()
-        m.d.comb += under_repair.eq(self.blocked.bit_select(asked.symbol_index, 1))
+        under_repair = Signal()  # As of the cycle before: a step waits for one.
+        m.d.sync += under_repair.eq(self.blocked.bit_select(asked.symbol_index, 1))
         lowest, highest, fits = self._progress(m)
 
         # Sides that are low, asks and bids of each symbol in turn.
@@ -149,12 +149,20 @@ class Background(wiring.Component):
         hands_over = Signal()
         answers = Signal()
         inserts = Signal()
-        out = self.o.payload
+        out = Signal(self.o.payload.shape())
+        # What is offered is a cycle old. While it is not taken it stays as it is: an answer is held
+        # back until all has been calm for longer than that.
+        offers = Signal()
+        offered = Signal()
+        taken = Signal()
+        m.d.sync += [self.o.payload.eq(out), offered.eq(offers & ~taken)]
         # Nothing has come for a while, and nothing comes now.
         calm = Signal(range(self.QUIET_CYCLES + 1))
         quiet = Signal()
-        m.d.comb += quiet.eq((calm == self.QUIET_CYCLES) & ~self.busy & self.o.ready)
-        with m.If(self.busy | (self.o.valid & self.o.ready)):
+        moved = Signal()
+        m.d.sync += moved.eq(taken)
+        m.d.comb += quiet.eq((calm == self.QUIET_CYCLES) & ~self.busy)
+        with m.If(self.busy | moved):
             m.d.sync += calm.eq(0)
         with m.Elif(calm != self.QUIET_CYCLES):
             m.d.sync += calm.eq(calm + 1)
@@ -172,7 +180,9 @@ class Background(wiring.Component):
             self.o_scan.payload.symbol_index.eq(self.symbol_index),
             self.o_scan.payload.is_buy.eq(self.is_buy),
             self.o_scan.payload.purge.eq(self.purge),
-            self.o.valid.eq(hands_over | inserts | answers),
+            offers.eq(hands_over | inserts | answers),
+            self.o.valid.eq(offers & offered & (quiet | ~answers)),
+            taken.eq(self.o.valid & self.o.ready),
             out.is_request.eq(inserts),
             out.is_commit.eq(hands_over),
             out.is_clear.eq(hands_over & self.purge & self.is_buy),
@@ -201,7 +211,7 @@ class Background(wiring.Component):
         with m.If(answers & under_repair):
             m.d.comb += out.trace.match_number.eq(Cat(asked.trading_state, asked.event_code))
         with m.If(hashed & ~self.purge):
-            m.d.comb += self.i_repair.ready.eq(~under_repair | (inserts & self.o.ready))
+            m.d.comb += self.i_repair.ready.eq(~under_repair | (inserts & taken))
 
         with m.FSM():
             with m.State("Look for a low side"):
@@ -216,9 +226,9 @@ class Background(wiring.Component):
                         drain.eq(drain_cycles),
                     ]
                     m.next = "Wait for operations under way"
-                with m.Elif(wants_live & seen & quiet):
-                    m.d.comb += [answers.eq(1), self.i_repair.ready.eq(1)]
-                    with m.If(under_repair & (reason == StaleReason.NONE)):
+                with m.Elif(wants_live & seen):
+                    m.d.comb += [answers.eq(1), self.i_repair.ready.eq(taken)]
+                    with m.If(taken & under_repair & (reason == StaleReason.NONE)):
                         m.d.sync += self.blocked.eq(0)
                 with m.Elif(turn_is_low & ~wants_clear & ~wants_live):
                     m.d.sync += [
@@ -243,7 +253,7 @@ class Background(wiring.Component):
                 m.next = "Hand over"
             with m.State("Hand over"):
                 m.d.comb += hands_over.eq(1)
-                with m.If(self.o.ready):
+                with m.If(taken):
                     m.next = "Wait for the effect"
             with m.State("Wait for the effect"):
                 with m.If(self.settled_stb & self.purge & ~self.is_buy):

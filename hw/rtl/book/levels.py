@@ -3,7 +3,7 @@
 from functools import reduce
 from operator import or_
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -286,27 +286,38 @@ class Levels(wiring.Component):
         s4_refill = Signal()
         s4_refill_effect = held(_EFFECT, "s4_refill_effect")
         is_buy = asked.is_buy
-        own_is_s5 = Mux(is_buy, s3_theirs[1], s3_theirs[0])
-        other_is_s5 = Mux(is_buy, s3_theirs[0], s3_theirs[1])
+
+        def of_side(name, ask, bid, theirs, last):
+            """Return what there is of the side that is asked for, where the last change is not it.
+
+            Which side that is, is known last, and selects last.
+            """
+            sides = []
+            for side, value, is_s5 in zip(("ask", "bid"), (ask, bid), theirs, strict=True):
+                value = Value.cast(value)
+                kept = Signal(len(value), name=f"s3_{side}_{name}", attrs={"keep": True})
+                m.d.comb += kept.eq(Mux(is_s5, Value.cast(last), value))
+                sides.append(kept)
+            return Mux(is_buy, sides[1], sides[0])
+
         s5_flags = _compare(m, "s5", s5.slot, asked.price, s5.is_buy)
         for i in range(count):
-            in_s5 = own_is_s5 & s5.slots[i]
+            in_s5 = s3_theirs & s5.slots[i].replicate(2)
             ask, bid = s3_slots[0][i], s3_slots[1][i]
             ask_flags = _compare(m, f"s3_ask_{i}", ask, asked.price, asks)
             bid_flags = _compare(m, f"s3_bid_{i}", bid, asked.price, bids)
-            m.d.sync += s4_levels[i].eq(
-                Mux(in_s5, s5.slot.level.as_value(), Mux(is_buy, bid.level, ask.level))
-            )
+            level = of_side(f"level_{i}", ask.level, bid.level, in_s5, s5.slot.level)
+            m.d.sync += s4_levels[i].eq(level)
             for name in self._flags.members:
-                flag = Mux(in_s5, s5_flags[name], Mux(is_buy, bid_flags[name], ask_flags[name]))
+                found = ask_flags[name], bid_flags[name]
+                flag = of_side(f"{name}_{i}", *found, in_s5, s5_flags[name])
                 m.d.sync += s4_flags[name][i].eq(flag)
-        own = Mux(is_buy, s3_rows[1].as_value(), s3_rows[0].as_value())
-        other = Mux(is_buy, s3_rows[0].top.as_value(), s3_rows[1].top.as_value())
+        ask_row, bid_row = s3_rows
         rank = Mux(asked.refresh, 0, 1)
-        own_places, s5_places = (
-            Mux(is_buy, *(self._places_of(row.tally, rank) for row in reversed(s3_rows))),
-            self._places_of(s5.tally, rank),
-        )
+        places = (self._places_of(row.tally, rank) for row in (ask_row, bid_row))
+        own = of_side("own", ask_row, bid_row, s3_theirs, s5_row)
+        own_places = of_side("places", *places, s3_theirs, self._places_of(s5.tally, rank))
+        other = of_side("other", bid_row.top, ask_row.top, s3_theirs[::-1], s5_top)
         m.d.sync += [
             s4_valid.eq(self.i_change.valid & (asked.live | ~asked.refill)),
             s4_refill.eq(self.i_change.valid & asked.refill),
@@ -315,9 +326,9 @@ class Levels(wiring.Component):
             s4_commit.eq(asked.commit),
             s4_refresh.eq(asked.refresh),
             s4_chained.eq(asked.chained),
-            s4_row.eq(Mux(own_is_s5, s5_row.as_value(), own)),
-            s4_places.eq(Mux(own_is_s5, s5_places, own_places)),
-            s4_other.eq(Mux(other_is_s5, s5_top.as_value(), other)),
+            s4_row.eq(own),
+            s4_places.eq(own_places),
+            s4_other.eq(other),
         ]
         for effect, wanted in ((s4_effect, asked.live), (s4_refill_effect, asked.refill)):
             m.d.sync += [
