@@ -17,13 +17,13 @@ import amaranth
 
 from hw.rtl.card import Card
 from hw.rtl.params import CardParams
-from sim import verilator
 from sim.verilator import ARGUMENTS, TOOL, Flat, environment, to_verilog
 
 _ROOT = Path(__file__).resolve().parents[3]
 BUILD = _ROOT / "build" / "card"
 _SOURCES = ("hw", "kernels", "protocol")
 _SHIM = Path(__file__).with_name("shim.cpp")
+_TO_VERILOG = _ROOT / "sim" / "verilator.py"
 _NAME = "card"
 _LIBRARY = "libcard.so"
 
@@ -57,7 +57,7 @@ def build(params: CardParams, trace: bool = False) -> Path:
     ]
     if trace:
         flags += ["--trace", "-CFLAGS", "-DTRACE"]
-    texts = (_SHIM.read_text(), Path(verilator.__file__).read_text())
+    texts = (file.read_text() for file in (_SHIM, _TO_VERILOG))
     tools = "\n".join((*texts, *flags, str(TOOL), amaranth.__version__))
     known = BUILD / f"of-sources-{_digest(_sources(), repr(params), tools)}"
     if known.exists() and (library := BUILD / known.read_text() / _LIBRARY).exists():
