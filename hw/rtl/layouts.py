@@ -98,31 +98,34 @@ longer one: the first bytes are there, and no ITCH message is that long.
 
 
 class OperationKind(enum.Enum, shape=5):
-    """What an ITCH message asks of the book, or tells beside it."""
+    """What an ITCH message asks of the book, or tells beside it.
+
+    Bit 4 is set in what the book carries out, and bit 3 as well in notices.
+    """
 
     NONE = 0
     """A message that changes nothing the card keeps."""
-    ADD = 1
-    EXECUTE = 2
-    EXECUTE_WITH_PRICE = 3
-    CANCEL = 4
-    DELETE = 5
-    REPLACE = 6
-    TRADE = 7
-    CROSS = 8
-    SYSTEM = 9
-    DIRECTORY = 10
-    TRADING_ACTION = 11
-    OPERATIONAL_HALT = 12
-    REG_SHO = 13
-    UNKNOWN = 14
+    TRADE = 1
+    CROSS = 2
+    SYSTEM = 3
+    DIRECTORY = 4
+    TRADING_ACTION = 5
+    OPERATIONAL_HALT = 6
+    REG_SHO = 7
+    UNKNOWN = 8
     """No message of ITCH 5.0, or one of another length than the published one."""
-    CONFIRM = 15
-    RETRACT = 16
-    GAP = 17
-    """No messages but notices: see :class:`NoticeKind`."""
-    REPAIR = 18
+    REPAIR = 9
     """Not of the feed: a step of a repair that is answered."""
+    ADD = 16
+    EXECUTE = 17
+    EXECUTE_WITH_PRICE = 18
+    CANCEL = 19
+    DELETE = 20
+    REPLACE = 21
+    CONFIRM = 24
+    RETRACT = 25
+    GAP = 26
+    """No messages but notices: see :class:`NoticeKind`."""
 
 
 HINT = data.StructLayout({"stock_locate": 16, "order_reference": 64, "new_reference": 64})

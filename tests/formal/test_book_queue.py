@@ -27,7 +27,7 @@ from sim.tb.mutant import mutant
 from sim.tb.prove import Kind, Opened, ProofError, claim, elaborated, free_inputs, prove, signals
 
 PARAMS = CardParams(symbol_count=2, order_count=16, level_count=4)
-COMPARED = 12
+COMPARED = 13
 """Bits of a task that are compared: what it is, and its symbol. The others go the same way."""
 NOTICES = (OperationKind.CONFIRM, OperationKind.RETRACT, OperationKind.GAP)
 
@@ -65,6 +65,8 @@ class Front(Elaboratable):
         ]
         self.issued = Signal()
         m.d.comb += self.issued.eq(names["s1_valid"] & ~names["s1_second"])
+
+        claim(m, "free_behind_gaps", names["free"] == ~names["gaps"].any())
 
         # How many wait, in as many bits.
         held = names["held"]
@@ -252,6 +254,24 @@ class AtLineRate(Front):
             ~after_notice | (time + 2 >= Mux(elapsed < limit + 2, elapsed, limit + 2)),
         )
         claim(m, "elapsed_begins_with_one", elapsed != 0)
+
+        # The levels want some time before a commit. It is put in an empty queue alone.
+        since = Signal(range(Levels.BEFORE_COMMIT + 1), init=Levels.BEFORE_COMMIT)
+        issued = names["s1_valid"]
+        with m.If(issued):
+            m.d.sync += since.eq(1)
+        with m.Elif(since != Levels.BEFORE_COMMIT):
+            m.d.sync += since.eq(since + 1)
+        commits = self.issued & data.View(dut._task, names["s1_task"]).is_commit
+        claim(m, "commit_is_apart", ~commits | (since == Levels.BEFORE_COMMIT))
+        waits, *others = (
+            (place < count) & slot.data.is_commit for place, slot in enumerate(self.slots[1:])
+        )
+        alone = names["free"] & ~issued & (since >= Levels.BEFORE_COMMIT - 1)
+        claim(m, "commit_is_next", ~waits | alone)
+        claim(m, "no_commit_behind", ~Cat(others).any())
+        claim(m, "none_issued_when_free", ~(names["free"] & issued))
+        claim(m, "since_begins_with_one", since != 0)
         return m
 
 
@@ -262,7 +282,7 @@ def test_tasks_leave_in_the_order_they_came():
 
 
 def test_queue_does_not_overflow_at_line_rate():
-    """For ever, with 8 bytes a beat: at most 7 tasks wait, of 16 that fit."""
+    """For ever, with 8 bytes a beat: at most 7 tasks wait, of 16 that fit; commits stand apart."""
     design = AtLineRate()
     print(prove(design, design.ports, "book_queue_rate", Kind.INDUCTION, 4))
 
@@ -284,7 +304,7 @@ def test_queue_does_not_overflow_at_line_rate():
     ],
 )
 def test_seeded_bug_in_queue_is_found(name, old, new, violated):
-    """From reset, in a queue of four, so that it is full soon; twelve bits of a task compared."""
+    """From reset, in a queue of four, so that it is full soon; as many bits of a task compared."""
     depth = 4
     small = ("QUEUE_DEPTH = 16", f"QUEUE_DEPTH = {depth}")
     design = InOrder(mutant(book, (old, new), small)["Book"], depth, compared=COMPARED)
@@ -298,3 +318,11 @@ def test_slower_book_is_found():
     design = AtLineRate(slow)
     with pytest.raises(ProofError, match=r"violated: .*work_adds_up"):
         prove(design, design.ports, "book_queue_slow", Kind.BOUNDED, 6)
+
+
+def test_commit_too_soon_is_found():
+    """Taken while the task before holds it back, a commit follows that one after 2 cycles."""
+    soon = mutant(book, ("background.ready.eq(free & ~waiting", "background.ready.eq(~waiting"))
+    design = AtLineRate(soon["Book"])
+    with pytest.raises(ProofError, match=r"violated: .*commit_is_(apart|next)"):
+        prove(design, design.ports, "book_queue_soon", Kind.BOUNDED, 6)

@@ -41,13 +41,16 @@ KINDS = (RequestKind.INSERT, RequestKind.REDUCE, RequestKind.REMOVE)
 
 
 class OneOrder(Elaboratable):
-    """Any requests for any orders; what is told of one reference is what its order went through."""
+    """Any requests for any orders, any of them dropped.
+
+    What is told of one reference is what its order went through.
+    """
 
     def __init__(self, kind: type[OrderMap]):
         self.dut = kind(ORDER_COUNT, symbol_count=2, stash_count=STASH_COUNT)
         self.valid = Signal()
         self.request = Signal(REQUEST)
-        self.ports = [self.valid, self.request.as_value()]
+        self.ports = [self.valid, self.request.as_value(), self.dut.drop]
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -73,7 +76,7 @@ class OneOrder(Elaboratable):
         for n in range(1, OrderMap.LATENCY + 1):
             s_taken, s_then = Signal(name=f"s{n}_taken"), Signal(REQUEST.size, name=f"s{n}_then")
             m.d.sync += [s_taken.eq(taken), s_then.eq(then)]
-            taken, then = s_taken, s_then
+            taken, then = (s_taken & ~dut.drop if n == 1 else s_taken), s_then
         then = data.View(REQUEST, then)
         told = dut.o.payload
         claim(m, "one_result_a_request", dut.o.valid == taken)

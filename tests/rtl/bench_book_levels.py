@@ -34,6 +34,8 @@ def unpack(word, layout_fields):
 
 @dataclass(frozen=True)
 class Change:
+    """A change, of the refill row as well or, where it is not ``live``, alone."""
+
     symbol_index: int
     is_buy: int
     take: int = 0
@@ -123,6 +125,7 @@ class Bench:
         self.refill = Side(0)
         self.refill_overflow = False
         self.before = None
+        self.refills = 0
         self.inexact = self.overflows = self.quotes = self.lows = self.unchanged = 0
 
     async def reset(self):
@@ -133,6 +136,7 @@ class Bench:
             dut.i_fetch__valid,
             dut.i_change__valid,
             dut.i_change__payload,
+            dut.refill_stb,
         ):
             port.value = 0
         dut.rst.value = 1
@@ -147,9 +151,13 @@ class Bench:
 
     async def tick(self):
         dut = self.dut
+        dut.refill_stb.value = self.refills
+        self.refills = 0
         if self.changes and self.changes[0][0] == self.cycle:
-            dut.i_change__valid.value = 1
-            dut.i_change__payload.value = self.changes.popleft()[1].pack()
+            _, asked = self.changes.popleft()
+            self.refills = asked.refill
+            dut.i_change__valid.value = int(asked.live or not asked.refill)
+            dut.i_change__payload.value = asked.pack()
         else:
             dut.i_change__valid.value = 0
             dut.i_change__payload.value = self.noise
@@ -191,7 +199,8 @@ class Bench:
             self.pending.append((asked, self.expected(asked), self.cycle))
         await self.tick()
 
-    async def commit(self, symbol_index, is_buy, apart=Levels.INTERVAL):
+    async def commit(self, symbol_index, is_buy, apart=0):
+        apart = max(apart, Levels.BEFORE_COMMIT)
         await self.send(Change(symbol_index, is_buy, live=0, commit=1), apart)
         await self.send(
             Change(symbol_index, is_buy, live=0, refresh=1, chained=1), Levels.INTERVAL_COMMIT

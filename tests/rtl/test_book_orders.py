@@ -171,7 +171,7 @@ class Top(Elaboratable):
         self.distracted = Signal()
         self.inputs = Cat(
             *(orders.i.valid, orders.i.payload, orders.scan.valid, orders.scan.payload),
-            self.distracted,
+            *(self.distracted, orders.drop),
         )
         self.outputs = Cat(
             *(orders.o.valid, orders.i.ready, orders.scan.ready, orders.full_stb),

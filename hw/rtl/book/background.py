@@ -183,6 +183,7 @@ class Background(wiring.Component):
             offers.eq(hands_over | inserts | answers),
             self.o.valid.eq(offers & offered & (quiet | ~answers)),
             taken.eq(self.o.valid & self.o.ready),
+            out.known.eq(1),
             out.is_request.eq(inserts),
             out.is_commit.eq(hands_over),
             out.is_clear.eq(hands_over & self.purge & self.is_buy),
@@ -201,14 +202,16 @@ class Background(wiring.Component):
             out.shares.eq(asked.shares),
         ]
         with m.If(answers | out.is_clear):
+            m.d.comb += out.trace.kind.eq(OperationKind.REPAIR)
+        # What tells of a refill has no numbers. Of the others some are not told.
+        with m.If(~hands_over | out.is_clear):
             m.d.comb += [
-                out.trace.kind.eq(OperationKind.REPAIR),
-                out.trace.sequence.eq(Mux(answers, asked.reference, highest)),
+                out.trace.sequence.eq(Mux(hands_over, highest, asked.reference)),
                 out.trace.printable.eq(answers),
                 out.trace.ts_first.eq(lowest),
                 out.trace.ts_last.eq(highest),
             ]
-        with m.If(answers & under_repair):
+        with m.If(~hands_over & under_repair):
             m.d.comb += out.trace.match_number.eq(Cat(asked.trading_state, asked.event_code))
         with m.If(hashed & ~self.purge):
             m.d.comb += self.i_repair.ready.eq(~under_repair | (inserts & taken))
@@ -216,7 +219,7 @@ class Background(wiring.Component):
         with m.FSM():
             with m.State("Look for a low side"):
                 # While no operation waits: those before have been taken, those after are not.
-                with m.If(wants_clear & self.o.ready):
+                with m.If(wants_clear), m.If(self.o.ready):
                     m.d.comb += self.i_repair.ready.eq(1)
                     m.d.sync += [
                         self.symbol_index.eq(asked.symbol_index),
@@ -228,9 +231,11 @@ class Background(wiring.Component):
                     m.next = "Wait for operations under way"
                 with m.Elif(wants_live & seen):
                     m.d.comb += [answers.eq(1), self.i_repair.ready.eq(taken)]
-                    with m.If(taken & under_repair & (reason == StaleReason.NONE)):
+                    # As it is told.
+                    told = self.o.payload
+                    with m.If(taken & ~told.asks & (told.reason == StaleReason.NONE)):
                         m.d.sync += self.blocked.eq(0)
-                with m.Elif(turn_is_low & ~wants_clear & ~wants_live):
+                with m.Elif(turn_is_low & ~wants_live):
                     m.d.sync += [
                         self.is_buy.eq(turn[0]),
                         self.symbol_index.eq(turn[1:]),

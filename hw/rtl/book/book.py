@@ -43,14 +43,15 @@ class Book(wiring.Component):
     it was granted. See :class:`Background`.
 
     Latency is 6 cycles from an operation to its event, 8 for a replace, when nothing before it
-    waits. Throughput is 1 operation every 2 cycles, or 4 after a replace; one that comes earlier
-    waits in a queue of 16. At line rate it cannot overflow: with 8 bytes a beat a replace is 37
-    bytes and takes 39 on the wire with its length field, 4.9 cycles, and the shortest other one 21,
-    2.6 cycles, so that work comes in slower than it is done, and rounding to whole beats leaves at
-    most two operations waiting. What else may come between is 2 cycles for each of CONFIRM, RETRACT
-    and GAP, of which a packet has few, and 8 for the end of a refill, or 2 for an insert of a
-    repair: four operations more, and these wait for an empty queue. Should it overflow
-    nevertheless, every symbol is flagged.
+    waits. Throughput is 1 operation every 2 cycles, or 4 after a replace, of whatever symbol: that
+    it is not configured, is known a cycle after its turn. One that comes earlier waits in a queue
+    of 16. At line rate it cannot overflow: with 8 bytes a beat a replace is 37 bytes and takes 39
+    on the wire with its length field, 4.9 cycles, and the shortest other one 21, 2.6 cycles, so
+    that work comes in slower than it is done, and rounding to whole beats leaves at most two
+    operations waiting. What else may come between is 2 cycles for each of CONFIRM, RETRACT and GAP,
+    of which a packet has few, and 8 for the end of a refill, or 2 for an insert of a repair: four
+    operations more, and these wait for an empty queue. Should it overflow nevertheless, every
+    symbol is flagged.
 
     Parameters
     ----------
@@ -169,18 +170,20 @@ class Book(wiring.Component):
 
         # Stage 0: the first task is chosen, and the order map asked. A replace asks again 2 cycles
         # later, and what commits has a second half too. ``gaps`` holds the next task back: its one
-        # wanders down, and out of bit 0; in bit 1 it is the second half's turn.
+        # wanders down, and out of bit 0; in bit 1 it is the second half's turn. ``free`` is that it
+        # has none.
         arriving, arriving_valid = self._arrive(m)
         gaps = Signal(Levels.INTERVAL_COMMIT + 1)
-        free = Signal()
+        free = Signal(init=1)
         second = Signal()
-        m.d.comb += [free.eq(~gaps.any()), second.eq(gaps[1])]
+        m.d.comb += second.eq(gaps[1])
         head, head_next, waiting = self._queue(m, arriving, arriving_valid, free)
         first = Signal(self._task)
         m.d.comb += first.eq(Mux(waiting, head.as_value(), arriving.as_value()))
         issued = (waiting | arriving_valid) & free
-        m.d.sync += gaps.eq(gaps >> 1)
+        m.d.sync += [gaps.eq(gaps >> 1), free.eq(~gaps[1:].any())]
         with m.If(issued):
+            m.d.sync += free.eq(0)
             with m.If(first.is_commit):
                 m.d.sync += gaps.eq(1 << Levels.INTERVAL_COMMIT)
             with m.Elif(first.is_replace):
@@ -201,7 +204,9 @@ class Book(wiring.Component):
         asked = orders.i.payload
         m.d.comb += [
             orders.i.valid.eq((second & s1_task.is_replace) | (issued & first.is_request)),
-            # What kind of operation it is, and of which symbol, is known too late for addresses.
+            # Whether an operation's symbol is known, is itself known too late for all of this.
+            orders.drop.eq(~s1_task.known),
+            # What kind of operation it is, is known too late for addresses.
             orders.busy.eq(second | waiting | self.i.valid),
             asked.kind.eq(Mux(second, RequestKind.INSERT, first.request)),
             asked.chained.eq(second),
@@ -246,8 +251,10 @@ class Book(wiring.Component):
         for name, _ in note_shape:
             if name in self._task.members:
                 m.d.comb += notes[1][name].eq(s1_task[name])
+        valid = valids[1] & s1_task.known
         for n in range(2, self.LATENCY + 1):
-            m.d.sync += [valids[n].eq(valids[n - 1]), notes[n].eq(notes[n - 1])]
+            m.d.sync += [valids[n].eq(valid), notes[n].eq(notes[n - 1])]
+            valid = valids[n]
 
         # Rows are fetched so that they are there with the order map's result.
         fetch_stage = OrderMap.LATENCY - Levels.FETCH_CYCLES
@@ -265,7 +272,6 @@ class Book(wiring.Component):
         is_request = Signal()
         is_other = Signal()
         is_live = Signal()
-        is_met = Signal()
         all_met = Signal()
         same_symbol = held(1, "same_symbol")
         before = OrderMap.LATENCY - 1
@@ -276,22 +282,10 @@ class Book(wiring.Component):
             same_symbol.eq(notes[before].symbol_index == background.symbol_index),
         ]
         m.d.comb += [
-            is_met.eq(orders.o.valid & (found.kind == RequestKind.SCAN) & ~background.purge),
             background.done_stb.eq(orders.o.valid & (found.kind == RequestKind.DONE)),
             # What goes live changes nothing, and wants to know what there is.
-            levels.i_change.valid.eq(is_request | is_other | is_live | is_met),
+            levels.i_change.valid.eq(is_request | is_other | is_live),
             shift.live.eq(is_request & found.applied),
-            shift.refill.eq(
-                is_met
-                | (
-                    is_request
-                    & found.applied
-                    & (
-                        found.scanned
-                        | (all_met & same_symbol & (found.is_buy == background.is_buy))
-                    )
-                )
-            ),
             shift.commit.eq(is_other & ~note.second),
             shift.refresh.eq(is_other & note.second),
             shift.chained.eq(note.second),
@@ -302,6 +296,18 @@ class Book(wiring.Component):
             shift.price.eq(found.price),
             shift.shares.eq(found.shares),
         ]
+        # Which changes are the refill row's as well is known late.
+        s5_met, s5_scanned, s5_same_symbol, s5_same_side = (
+            held(1, f"s5_{name}") for name in ("met", "scanned", "same_symbol", "same_side")
+        )
+        applied = is_request & found.applied
+        m.d.sync += [
+            s5_met.eq(orders.o.valid & (found.kind == RequestKind.SCAN) & ~background.purge),
+            s5_scanned.eq(applied & found.scanned),
+            s5_same_symbol.eq(applied & all_met & same_symbol),
+            s5_same_side.eq(found.is_buy == background.is_buy),
+        ]
+        m.d.comb += levels.refill_stb.eq(s5_met | s5_scanned | (s5_same_symbol & s5_same_side))
         with m.If(background.done_stb):
             m.d.sync += all_met.eq(~background.purge)
         with m.Elif(shift.commit):
@@ -321,7 +327,7 @@ class Book(wiring.Component):
         return m
 
     def _arrive(self, m):
-        """Return the task that an operation is, and whether there is one."""
+        """Return the task that an operation is, and whether there is one that may be known."""
         m.submodules.locates = locates = self.locates
         hint = self.i_hint.payload
         came = self.i.payload
@@ -329,6 +335,8 @@ class Book(wiring.Component):
         wanted = Signal()
         concerned = Signal()
         kinds = {kind: came.kind == kind for kind in OperationKind}
+        is_task = came.kind.as_value()[4]
+        is_notice = is_task & came.kind.as_value()[3]
         is_reduce = (
             kinds[OperationKind.EXECUTE]
             | kinds[OperationKind.EXECUTE_WITH_PRICE]
@@ -345,12 +353,7 @@ class Book(wiring.Component):
             locates.directory_locate.eq(came.stock_locate),
             locates.directory_name.eq(came.stock),
             arriving.is_replace.eq(kinds[OperationKind.REPLACE]),
-            arriving.is_request.eq(
-                is_reduce
-                | kinds[OperationKind.REPLACE]
-                | kinds[OperationKind.ADD]
-                | kinds[OperationKind.DELETE]
-            ),
+            arriving.is_request.eq(is_task & ~is_notice),
             arriving.is_confirm.eq(kinds[OperationKind.CONFIRM]),
             arriving.is_retract.eq(kinds[OperationKind.RETRACT]),
             arriving.is_gap.eq(kinds[OperationKind.GAP]),
@@ -363,16 +366,9 @@ class Book(wiring.Component):
             ),
             arriving.symbol_index.eq(locates.index),
             concerned.eq(self.i.valid & arriving.is_request),
-            wanted.eq(
-                self.i.valid
-                & Mux(
-                    arriving.is_request,
-                    locates.known,
-                    arriving.is_confirm | arriving.is_retract | arriving.is_gap,
-                )
-            ),
+            arriving.known.eq(~arriving.is_request | locates.known),
+            wanted.eq(self.i.valid & is_task),
         ]
-        is_notice = kinds[OperationKind.CONFIRM] | arriving.is_retract | arriving.is_gap
         background = self.background
         m.d.comb += [
             self.dropped_stb.eq(self.i.valid & ~is_notice & ~locates.known & ~locates.unknown),
@@ -442,7 +438,7 @@ class Book(wiring.Component):
         ]
         m.d.sync += head.eq(head_next)
         m.d.sync += self.overflow_stb.eq(offered & full)
-        m.d.comb += self.taken_stb.eq(arriving_valid & ~(offered & full))
+        m.d.comb += self.taken_stb.eq(arriving_valid & arriving.known & ~(offered & full))
         with m.If(put):
             m.d.sync += write.addr.eq(write.addr + 1)
         with m.If(taken):
@@ -464,7 +460,7 @@ class Book(wiring.Component):
         first_changed = Signal(reset_less=True)
         reason = Signal(REASON_BITS)
         answer = Signal(REASON_BITS)
-        stays = Signal(REASON_BITS)
+        found_now = Signal(REASON_BITS)
         goes_live = Signal()
         voided = Signal()
         is_repair = Signal()
@@ -479,8 +475,9 @@ class Book(wiring.Component):
             is_repair.eq(note.trace.kind == OperationKind.REPAIR),
             # Where the first half of a replace fails, the second one does nothing.
             out.reason.eq(Mux(is_repair, answer, reason | Mux(note.second, first_reason, 0))),
-            goes_live.eq(tells & note.is_live & ~note.asks & (answer == StaleReason.NONE)),
-            out.stale_reason.eq(stays),
+            goes_live.eq(
+                tells & note.is_live & ~note.asks & ~voided & (note.reason == StaleReason.NONE)
+            ),
             # A repair empties asks, then bids: there is one event for both. What it puts in is told
             # when it goes live.
             self.o.valid.eq(
@@ -513,22 +510,25 @@ class Book(wiring.Component):
             m.d.sync += voided.eq(1)
         with m.Elif(valid & note.is_clear):
             m.d.sync += voided.eq(0)
-        with m.If((flags.known != StaleReason.NONE) & ~goes_live):
-            m.d.comb += stays.eq(flags.known)
-        with m.Elif(note.is_clear):
-            m.d.comb += stays.eq(StaleReason.UNDER_REPAIR)
+        with m.If(note.is_clear):
+            m.d.comb += found_now.eq(StaleReason.UNDER_REPAIR)
         with m.Elif(reason != StaleReason.NONE):
-            m.d.comb += stays.eq(reason)
+            m.d.comb += found_now.eq(reason)
         with m.Elif(quote.overflow):
-            m.d.comb += stays.eq(StaleReason.LEVEL_OVERFLOW)
-        with m.Elif(~quote.bid_exact | ~quote.ask_exact):
-            m.d.comb += out.stale_reason.eq(StaleReason.LEVEL_OVERFLOW)
+            m.d.comb += found_now.eq(StaleReason.LEVEL_OVERFLOW)
+        with m.If((flags.known != StaleReason.NONE) & ~goes_live):
+            m.d.comb += out.stale_reason.eq(flags.known)
+        with m.Elif((found_now == StaleReason.NONE) & ~(quote.bid_exact & quote.ask_exact)):
+            m.d.comb += out.stale_reason.eq(StaleReason.LEVEL_OVERFLOW)  # It does not stay.
+        with m.Else():
+            m.d.comb += out.stale_reason.eq(found_now)
         with m.If(valid):
             m.d.sync += first_reason.eq(reason)
         with m.If(commits):
             m.d.sync += first_changed.eq(quote.changed)
         m.d.comb += [
-            flags.reason.eq(Mux(is_request | commits | goes_live, stays, StaleReason.NONE)),
+            # The first one stays: whether there was one, the flags know.
+            flags.reason.eq(Mux(is_request | commits | goes_live, found_now, StaleReason.NONE)),
             flags.touch_stb.eq(is_request),
             flags.mismatch_stb.eq(is_request & (reason == StaleReason.LOCATE_MISMATCH)),
             flags.clear_stb.eq(goes_live),

@@ -26,12 +26,12 @@ LEVEL_COUNT_MAX = 64
 
 
 def change(symbol_count: int) -> data.StructLayout:
-    """What happens to the row of one side of a symbol, to the refill row, or to both.
+    """What happens to the row of one side of a symbol.
 
     Shares come to a price or, with ``take``, leave it; ``order`` is set when an order comes or
-    leaves with them. ``live`` says that the symbol's row takes part and ``refill`` that the refill
-    row does; without both nothing changes. A ``chained`` change is the second half of the one
-    before it, on the same side: its quote tells what has changed since before the first half.
+    leaves with them. Unless it is ``live``, nothing changes. A ``chained`` change is the second
+    half of the one before it, on the same side: its quote tells what has changed since before the
+    first half.
 
     ``commit`` puts the refill row in the place of the symbol's row, and empties it; a chained
     ``refresh`` that looks for the best level is the second half. Neither has anything else.
@@ -39,7 +39,6 @@ def change(symbol_count: int) -> data.StructLayout:
     return data.StructLayout(
         {
             "live": 1,
-            "refill": 1,
             "commit": 1,
             "refresh": 1,
             "chained": 1,
@@ -95,8 +94,9 @@ class Levels(wiring.Component):
 
     Latency is 2 cycles from a change to its quote. Throughput is 1 change every 2 cycles. Each
     change comes 3 cycles after ``i_fetch`` named its symbol, and a change sees every change before
-    it. One of the refill row alone needs no fetch, and has no quote. After reset ``ready`` is low
-    for ``2 * symbol_count`` cycles while every row is emptied: that makes the memory valid.
+    it. One of the refill row alone needs no fetch, is not valid, and has no quote. After reset
+    ``ready`` is low for ``2 * symbol_count`` cycles while every row is emptied: that makes the
+    memory valid.
 
     Parameters
     ----------
@@ -112,8 +112,11 @@ class Levels(wiring.Component):
     i_fetch : ``In(stream.Signature(range(symbol_count), always_ready=True))``
         Symbol of the change that comes 3 cycles later. At least 2 cycles apart.
     i_change : ``In(stream.Signature(change(symbol_count), always_ready=True))``
-        Changes, each of the symbol that was fetched for it. At least 2 cycles apart, and 6 after
-        one that commits.
+        Changes, each of the symbol that was fetched for it. At least 2 cycles apart, 3 before one
+        that commits and 6 after it.
+    refill_stb : ``In(1)``
+        The refill row takes part in the change of the cycle before, ``live`` or not, or has one of
+        its own: what ``i_change`` had, if it was not valid. Never of one that commits or refreshes.
     o : ``Out(stream.Signature(quote(symbol_count), always_ready=True))``
         One quote a change.
 
@@ -126,6 +129,7 @@ class Levels(wiring.Component):
     FETCH_CYCLES = 3
     LATENCY = 2
     INTERVAL = 2
+    BEFORE_COMMIT = 3
     INTERVAL_COMMIT = 6
 
     def __init__(self, symbol_count: int, level_count: int):
@@ -138,6 +142,7 @@ class Levels(wiring.Component):
                 "ready": Out(1),
                 "i_fetch": In(stream.Signature(range(symbol_count), always_ready=True)),
                 "i_change": In(stream.Signature(change(symbol_count), always_ready=True)),
+                "refill_stb": In(1),
                 "o": Out(stream.Signature(quote(symbol_count), always_ready=True)),
             }
         )
@@ -283,8 +288,9 @@ class Levels(wiring.Component):
         s4_commit = held(1, "s4_commit")
         s4_refresh = held(1, "s4_refresh")
         s4_chained = held(1, "s4_chained")
-        s4_refill = Signal()
-        s4_refill_effect = held(_EFFECT, "s4_refill_effect")
+        s4_take = held(1, "s4_take")
+        s4_order = held(1, "s4_order")
+        s4_shares = held(32, "s4_shares")
         is_buy = asked.is_buy
 
         def of_side(name, ask, bid, theirs, last):
@@ -300,17 +306,25 @@ class Levels(wiring.Component):
                 sides.append(kept)
             return Mux(is_buy, sides[1], sides[0])
 
+        # Flags are known later than the side.
         s5_flags = _compare(m, "s5", s5.slot, asked.price, s5.is_buy)
+        own_theirs = Mux(is_buy, s3_theirs[1], s3_theirs[0])
         for i in range(count):
             in_s5 = s3_theirs & s5.slots[i].replicate(2)
             ask, bid = s3_slots[0][i], s3_slots[1][i]
-            ask_flags = _compare(m, f"s3_ask_{i}", ask, asked.price, asks)
-            bid_flags = _compare(m, f"s3_bid_{i}", bid, asked.price, bids)
             level = of_side(f"level_{i}", ask.level, bid.level, in_s5, s5.slot.level)
             m.d.sync += s4_levels[i].eq(level)
+            ask_flags = _compare(m, f"s3_ask_{i}", ask, asked.price, asks)
+            bid_flags = _compare(m, f"s3_bid_{i}", bid, asked.price, bids)
+            own_in_s5 = own_theirs & s5.slots[i]
             for name in self._flags.members:
-                found = ask_flags[name], bid_flags[name]
-                flag = of_side(f"{name}_{i}", *found, in_s5, s5_flags[name])
+                of_ask = Signal(name=f"s3_ask_{name}_{i}", attrs={"keep": True})
+                of_bid = Signal(name=f"s3_bid_{name}_{i}", attrs={"keep": True})
+                m.d.comb += [
+                    of_ask.eq(ask_flags[name] & ~is_buy),
+                    of_bid.eq(bid_flags[name] & is_buy),
+                ]
+                flag = Mux(own_in_s5, s5_flags[name], of_ask | of_bid)
                 m.d.sync += s4_flags[name][i].eq(flag)
         ask_row, bid_row = s3_rows
         rank = Mux(asked.refresh, 0, 1)
@@ -319,8 +333,7 @@ class Levels(wiring.Component):
         own_places = of_side("places", *places, s3_theirs, self._places_of(s5.tally, rank))
         other = of_side("other", bid_row.top, ask_row.top, s3_theirs[::-1], s5_top)
         m.d.sync += [
-            s4_valid.eq(self.i_change.valid & (asked.live | ~asked.refill)),
-            s4_refill.eq(self.i_change.valid & asked.refill),
+            s4_valid.eq(self.i_change.valid),
             s4_symbol.eq(asked.symbol_index),
             s4_is_buy.eq(is_buy),
             s4_commit.eq(asked.commit),
@@ -330,15 +343,12 @@ class Levels(wiring.Component):
             s4_places.eq(own_places),
             s4_other.eq(other),
         ]
-        for effect, wanted in ((s4_effect, asked.live), (s4_refill_effect, asked.refill)):
-            m.d.sync += [
-                effect.price.eq(asked.price),
-                effect.adds.eq(wanted & ~asked.take),
-                effect.take.eq(wanted & asked.take),
-                effect.order.eq(wanted & asked.order),
-                # With one more, the shares' negative.
-                effect.addend.eq((asked.shares ^ asked.take.replicate(32)) & wanted.replicate(32)),
-            ]
+        m.d.sync += [
+            s4_effect.eq(_effect(asked.live, asked.price, asked.take, asked.order, asked.shares)),
+            s4_take.eq(asked.take),
+            s4_order.eq(asked.order),
+            s4_shares.eq(asked.shares),
+        ]
 
         # Stage 4: the row is updated.
         s5_best_is_new = Signal()
@@ -376,10 +386,25 @@ class Levels(wiring.Component):
             with m.If(s4_commit):
                 m.d.sync += [s5.slots.eq(0), committed_overflow.eq(refill_overflow)]
         refill_row = (refill_slots, refill_tally, refill_overflow)
-        self._refill(m, s4_refill, s4_is_buy, s4_refill_effect, refill_row, s5_commit)
+        refill = held(data.StructLayout({"is_buy": 1, "effect": _EFFECT}), "s5_refill")
+        refill_valid = Signal(name="s5_refill_valid")
+        m.d.sync += [
+            refill_valid.eq(self.refill_stb),
+            refill.is_buy.eq(s4_is_buy),
+            refill.effect.eq(
+                _effect(self.refill_stb, s4_effect.price, s4_take, s4_order, s4_shares)
+            ),
+        ]
+        self._refill(m, refill_valid, refill, refill_row, s5_commit)
 
         # Stage 5: the row is written, and the best levels go out.
         out = self.o.payload
+        # Both are compared: which of them counts is not waited for.
+        best_same = Mux(
+            s5_best_is_new,
+            _equal(m, "s5_new_is_before", s5.slot.level, s5_before.best),
+            _equal(m, "s5_best_is_before", s5_best, s5_before.best),
+        )
         m.d.comb += [
             s5_top.best.eq(Mux(s5_best_is_new, s5.slot.level.as_value(), s5_best.as_value())),
             s5_top.exact.eq((s5.tally.used != 0) | (s5.tally.beyond == 0)),
@@ -387,7 +412,7 @@ class Levels(wiring.Component):
             out.symbol_index.eq(s5.symbol_index),
             out.is_buy.eq(s5.is_buy),
             out.low.eq((s5.tally.used <= count // 2) & s5.tally.beyond.any()),
-            out.changed.eq(s5_top != s5_before),
+            out.changed.eq(~best_same | (s5_top.exact != s5_before.exact)),
             out.overflow.eq(s5_overflow),
         ]
         for which, top_is_own in (("ask", ~s5.is_buy), ("bid", s5.is_buy)):
@@ -395,11 +420,12 @@ class Levels(wiring.Component):
             m.d.comb += [out[which].eq(top.best), out[f"{which}_exact"].eq(top.exact)]
         return m
 
-    def _refill(self, m, s4_valid, s4_is_buy, s4_effect, row, clear):
+    def _refill(self, m, s5_valid, s5, row, clear):
         """Do what a change does to the refill row.
 
-        All is done a cycle later than in rows of symbols, as nothing waits for it: a change is
-        compared in stage 4 and carried out in stage 5, and its slot is written in stage 6.
+        All is done two cycles later than in rows of symbols, as only a commit waits for it: a
+        change is compared in stage 5 and carried out in stage 6, and its slot is written in
+        stage 7.
         """
         count = self.level_count
         slots, tally, overflow = row
@@ -407,35 +433,36 @@ class Levels(wiring.Component):
         def held(shape, name):
             return Signal(shape, name=f"refill_{name}", reset_less=True)
 
-        s5_valid = Signal(name="refill_s5_valid")
-        s5_effect = held(_EFFECT, "s5_effect")
-        s5_flags = held(self._flags, "s5_flags")
-        s5_places = held(self._places, "s5_places")
-        s6_slot = held(_SLOT, "s6_slot")
-        s6_slots = Signal(count, name="refill_s6_slots")
+        s6_valid = Signal(name="refill_s6_valid")
+        s6_effect = held(_EFFECT, "s6_effect")
+        s6_flags = held(self._flags, "s6_flags")
+        s6_places = held(self._places, "s6_places")
+        s7_slot = held(_SLOT, "s7_slot")
+        s7_slots = Signal(count, name="refill_s7_slots")
         m.d.sync += [
-            s5_valid.eq(s4_valid),
-            s5_effect.eq(s4_effect),
-            s5_places.eq(self._places_of(tally, 0)),
+            s6_valid.eq(s5_valid),
+            s6_effect.eq(s5.effect),
+            s6_places.eq(self._places_of(tally, 0)),
         ]
-        s6_flags = _compare(m, "refill_s6", s6_slot, s4_effect.price, s4_is_buy)
+        price, is_buy = s5.effect.price, s5.is_buy
+        s7_flags = _compare(m, "refill_s7", s7_slot, price, is_buy)
         for i in range(count):
-            flags = _compare(m, f"refill_{i}", slots[i], s4_effect.price, s4_is_buy)
+            flags = _compare(m, f"refill_{i}", slots[i], price, is_buy)
             for name in self._flags.members:
-                flag = Mux(s6_slots[i], s6_flags[name], flags[name])
-                m.d.sync += s5_flags[name][i].eq(flag)
+                flag = Mux(s7_slots[i], s7_flags[name], flags[name])
+                m.d.sync += s6_flags[name][i].eq(flag)
         levels = [slot.level for slot in slots]
-        new = self._update(m, "refill", levels, s5_flags, s5_places, tally, s5_effect)
+        new = self._update(m, "refill", levels, s6_flags, s6_places, tally, s6_effect)
         m.d.sync += [
-            s6_slot.level.eq(new.level),
-            s6_slot.live.eq(new.stays),
-            s6_slots.eq(new.slots & s5_valid.replicate(count)),
+            s7_slot.level.eq(new.level),
+            s7_slot.live.eq(new.stays),
+            s7_slots.eq(new.slots & s6_valid.replicate(count)),
         ]
-        with m.If(s5_valid):
+        with m.If(s6_valid):
             m.d.sync += [tally.eq(new.tally), overflow.eq(overflow | new.overflow)]
         for i in range(count):
-            with m.If(s6_slots[i]):
-                m.d.sync += slots[i].eq(s6_slot)
+            with m.If(s7_slots[i]):
+                m.d.sync += slots[i].eq(s7_slot)
         with m.If(clear):
             empty = self._tally.const(self._empty)
             m.d.sync += [slots.eq(0), tally.eq(empty), overflow.eq(0)]
@@ -519,18 +546,22 @@ _EFFECT = data.StructLayout({"price": 32, "adds": 1, "take": 1, "order": 1, "add
 """What a change does to a row; but for the price all zero where the row takes no part."""
 
 
+def _effect(wanted, price, take, order, shares):
+    """Return the effect of a change on a row, if it is wanted there."""
+    # With one more, the shares' negative.
+    addend = (shares ^ take.replicate(32)) & wanted.replicate(32)
+    return Cat(price, wanted & ~take, wanted & take, wanted & order, addend)
+
+
 def _compare(m, name, slot, price, is_buy):
     """Return what a slot's level is beside a price, by the names of the flags.
 
     They are kept as they are: mixed into what selects among them they would be slower.
     """
-    price_equal = Signal(name=f"{name}_equal", attrs={"keep": True})
+    price_equal = _equal(m, f"{name}_equal", slot.level.price, price)
     price_below = Signal(name=f"{name}_below", attrs={"keep": True})
-    m.d.comb += [
-        price_equal.eq(slot.level.price == price),
-        # Below, or of a buy not above: the bit before decides where prices are equal.
-        price_below.eq(Cat(~is_buy, slot.level.price) < Cat(Const(1, 1), price)),
-    ]
+    # Below, or of a buy not above: the bit before decides where prices are equal.
+    m.d.comb += price_below.eq(Cat(~is_buy, slot.level.price) < Cat(Const(1, 1), price))
     equal = slot.live & price_equal
     ahead = price_below ^ is_buy
     return {
@@ -539,6 +570,25 @@ def _compare(m, name, slot, price, is_buy):
         "behind": slot.live & ~ahead,
         "single": equal & (slot.level.orders == 1),
     }
+
+
+def _equal(m, name, a, b):
+    """Return whether two values are equal, by as few levels of look-up tables as can be.
+
+    Each table is kept: where they believe that there is time, the tools make twice the levels of
+    it.
+    """
+    bits = [one == other for one, other in zip(Value.cast(a), Value.cast(b), strict=True)]
+    inputs = 2
+    while len(bits) > 1:
+        groups = []
+        for i in range(0, len(bits), inputs):
+            group = Signal(name=f"{name}_{len(bits)}_{i // inputs}", attrs={"keep": True})
+            m.d.comb += group.eq(Cat(bits[i : i + inputs]).all())
+            groups.append(group)
+        bits, inputs = groups, 4
+    (found,) = bits
+    return found
 
 
 def _select(one_hot, values):

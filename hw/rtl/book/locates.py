@@ -14,7 +14,7 @@ NAME_BITS = 64
 SYMBOL_COUNT_MAX = 1 << 12
 CHUNK_BITS = 16
 """Names are compared in parts of this width, which are combined a cycle later."""
-GROUP = 4
+GROUP = 2
 """Symbols whose matches are combined a cycle ahead."""
 
 

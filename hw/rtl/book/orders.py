@@ -28,6 +28,12 @@ ORDER_COUNT_MIN = 16
 ORDER_COUNT_MAX = WAYS << hashing.BITS_MAX
 
 
+_TOLD = data.StructLayout({"is_buy": 1, "price": 32})
+"""Of an order, what others compare at once: registers of their own have it, which may stand far
+from the memories. Those that stay behind hold its complement, as the tools would make equal
+registers one."""
+
+
 class OrderMap(wiring.Component):
     """Remembers live orders by reference, in four hashed tables and a stash.
 
@@ -49,8 +55,8 @@ class OrderMap(wiring.Component):
     scan takes ``order_count / 2 + 2 * stash_count + 6`` cycles from its request to DONE, and 6
     more for each order but the last at an address, or each that is purged from the stash.
 
-    Requests never wait for moves and scans: one that a request follows at once is dropped, and
-    made again later. They begin in cycles without ``busy`` alone.
+    Requests never wait for moves and scans: those begin in cycles without ``busy`` alone, and one
+    that ``busy`` follows at once is dropped, and made again later.
 
     Latency is 4 cycles, from the cycle in which a request is taken to that of its result; in
     results ``kind``, ``symbol_index``, ``is_buy`` and ``price`` come straight from registers.
@@ -75,6 +81,9 @@ class OrderMap(wiring.Component):
     busy : ``In(1)``
         Must be high in each cycle with a request, may be high in others. Memory is read at the
         request's addresses then. It can come earlier in the cycle than whether there is one.
+    drop : ``In(1)``
+        High in the cycle after a request that is not to be made: it changes nothing, and has no
+        result.
     scan : ``In(stream.Signature(scan_request(symbol_count)))``
         Scans; ready when none is under way.
     o : ``Out(stream.Signature(result(symbol_count), always_ready=True))``
@@ -110,6 +119,7 @@ class OrderMap(wiring.Component):
             {
                 "i": In(stream.Signature(request(symbol_count, self.hash_bits))),
                 "busy": In(1),
+                "drop": In(1),
                 "scan": In(stream.Signature(scan_request(symbol_count))),
                 "o": Out(stream.Signature(result(symbol_count), always_ready=True)),
                 "full_stb": Out(1),
@@ -184,7 +194,7 @@ class OrderMap(wiring.Component):
         done = held(WAYS, "done")
         fetch = held(self._position, "fetch")
         fetch_after = Signal(self._position)
-        fetch_likely = Signal(self._position)
+        fetch_next = Signal(self._position)
         fetch_resumed = held(1, "fetch_resumed")
 
         def is_scanned(order):
@@ -215,13 +225,14 @@ class OrderMap(wiring.Component):
         ]
         for way in range(WAYS):
             address = hashing.circuit(way, stash.candidate_reference, self.hash_bits)
-            m.d.sync += idle_addresses[way].eq(Mux(may_look, fetch_likely.index, address))
+            m.d.sync += idle_addresses[way].eq(Mux(may_look, fetch_next.index, address))
 
         # Stage 0: a request, or else a look or a move. Memory is read.
         s0_taken = Signal()
         s0_idle = Signal()
         s0_look = Signal()
         s0_move = Signal()
+        s1_dropped = Signal()
         m.d.comb += [
             self.i.ready.eq(~sweeping & ~(s1_valid & s1.is_request)),
             s0_taken.eq(self.i.valid & self.i.ready),
@@ -270,10 +281,9 @@ class OrderMap(wiring.Component):
         s2_same_buckets = held(WAYS, "s2_same_buckets")
         s2_follows = held(1, "s2_follows")
         s2_invalid = held(1, "s2_invalid")
-        s1_dropped = Signal()
         s1_named = ~s1.is_look
         reference = s1.request.reference
-        m.d.comb += s1_dropped.eq(~s1.is_request & s0_taken)
+        m.d.comb += s1_dropped.eq(Mux(s1.is_request, self.drop, self.busy))
         # Counted here, so that neither kind can be the one that is dropped each time.
         with m.If(s1_valid & ~s1.is_request & ~s1_dropped):
             m.d.sync += turn.eq(turn + 1)
@@ -436,11 +446,12 @@ class OrderMap(wiring.Component):
             ]
 
         # Stage 3: the order is selected, and places for another.
-        s4_order = held(self._order, "s4_order")
+        s4_order = Signal(self._order)
         s4_found = held(1, "s4_found")
         s4_more = held(1, "s4_more")
         s4_hits = held(WAYS, "s4_hits")
         s4_slot_hits = held(self.stash_count, "s4_slot_hits")
+        s4_told = held(_TOLD, "s4_told")
         s4_free = held(WAYS, "s4_free")
         s4_has_way = held(1, "s4_has_way")
         s4_slot_free = held(self.stash_count, "s4_slot_free")
@@ -494,10 +505,17 @@ class OrderMap(wiring.Component):
             older = Mux(
                 is_other, s3_other[name], _select(s3_hits, [order[name] for order in s3_orders])
             )
-            m.d.sync += s4_order[name].eq(Mux(newer, s3_newer_order[name], older))
-        with m.If(s3_insert):
-            side = Mux(s3.request.chained, chain_is_buy, s3.request.is_buy)
-            m.d.sync += s4_order.is_buy.eq(side)
+            value = Mux(newer, s3_newer_order[name], older)
+            if name == "is_buy":
+                side = Mux(s3.request.chained, chain_is_buy, s3.request.is_buy)
+                value = Mux(s3_insert, side, value)
+            kept = Signal.like(s4_order[name], name=f"s4_{name}", reset_less=True)
+            if name in _TOLD.members:
+                m.d.sync += [kept.eq(~value), s4_told[name].eq(value)]
+                m.d.comb += s4_order[name].eq(~kept)
+            else:
+                m.d.sync += kept.eq(value)
+                m.d.comb += s4_order[name].eq(kept)
         current = s3_same_buckets & last.ways
         free = Cat(Mux(current[way], ~last.written.valid, s3_free[way]) for way in range(WAYS))
         look = s3.is_look & (s3.epoch == epoch)
@@ -646,8 +664,7 @@ class OrderMap(wiring.Component):
             out.chained.eq(s4.request.chained & s4.is_request),
             out.symbol_index.eq(s4.request.symbol_index),
             out.order_symbol_index.eq(s4_order.symbol_index),
-            out.is_buy.eq(s4_order.is_buy),
-            out.price.eq(s4_order.price),
+            *(out[name].eq(s4_told[name]) for name in _TOLD.members),
             out.shares.eq(Mux(s4_leaves, s4.request.shares, s4_order.shares)),
             out.applied.eq(take | (insert & ~full) | ~s4.is_request),
             out.gone.eq(gone),
@@ -662,8 +679,6 @@ class OrderMap(wiring.Component):
                 out.kind.eq(Mux(s4_look & s4_end, RequestKind.DONE, RequestKind.SCAN)),
                 out.symbol_index.eq(scan.symbol_index),
             ]
-            with m.If(s4_look & s4_end):
-                m.d.comb += out.is_buy.eq(scan.is_buy)
         with m.Elif(s4_is_insert):
             with m.If(s4_blocked):
                 m.d.comb += out.reason.eq(StaleReason.NONE)
@@ -718,23 +733,24 @@ class OrderMap(wiring.Component):
             with m.If(sweep_address.all()):
                 m.d.sync += sweeping.eq(0)
 
-        # The scan goes on from its last look, or back to one that has to be made again. Whether a
-        # request drops a look is known too late for the next one's address; but if it does, there
-        # is one cycle more.
+        # The scan goes on from its last look, or back to one that has to be made again.
         s1_look = s1_valid & s1.is_look & (s1.epoch == epoch)
         m.d.comb += [
             self.scan.ready.eq(~scanning),
             fetch_after.eq(self._after(m, fetch)),
-            fetch_likely.eq(Mux(s1_look, fetch_after, fetch)),
+            fetch_next.eq(fetch),
         ]
+        m.d.sync += fetch.eq(fetch_next)
         with m.If(s4_rewind):
-            m.d.comb += fetch_likely.eq(s4.position)
-            m.d.sync += [epoch.eq(~epoch), fetch.eq(s4.position), fetch_resumed.eq(1)]
-        with m.Elif(s1_look & ~s1_dropped):
-            m.d.sync += [fetch.eq(fetch_after), fetch_resumed.eq(0)]
-        with m.If(self.scan.valid & self.scan.ready):
+            m.d.comb += fetch_next.eq(s4.position)
+            m.d.sync += [epoch.eq(~epoch), fetch_resumed.eq(1)]
+        with m.Elif(s1_look & ~self.busy):
+            m.d.comb += fetch_next.eq(fetch_after)
+            m.d.sync += fetch_resumed.eq(0)
+        # What is taken while none is under way counts for nothing, unless it is one.
+        with m.If(~scanning):
             m.d.sync += [
-                scanning.eq(1),
+                scanning.eq(self.scan.valid),
                 scan.eq(self.scan.payload),
                 walked.eq(0),
                 done.eq(0),

@@ -64,7 +64,7 @@ def result(symbol_count: int) -> data.StructLayout:
     follow the change. Of an order at a place still to come the scan itself will tell.
 
     SCAN has an order's side, price and all its shares, and ``gone`` in a purge; DONE has the symbol
-    and side of the scan. Both are ``applied``.
+    of the scan and no order. Both are ``applied``.
     """
     return data.StructLayout(
         {

@@ -27,11 +27,13 @@ def task(symbol_count: int, hash_bits: int) -> data.StructLayout:
     It is a request to the order map, with a second one if it ``is_replace``; or a refill row to
     commit, which ``is_clear`` where a repair has emptied its symbol so; or a notice of the feed; or
     the answer to a LIVE, ``is_live``: the symbol is no longer flagged where ``reason`` is none. One
-    that ``asks`` is about a symbol that is not under repair, and tells that one's own reason.
+    that ``asks`` is about a symbol that is not under repair, and tells that one's own reason. A
+    request that is not ``known`` is of no symbol of the book's, and ends when it is issued.
     """
     addresses = data.ArrayLayout(hash_bits, HASH_COUNT)
     return data.StructLayout(
         {
+            "known": 1,
             "is_request": 1,
             "is_replace": 1,
             "is_commit": 1,
