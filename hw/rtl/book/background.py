@@ -127,8 +127,9 @@ class Background(wiring.Component):
         # Sides that are low, asks and bids of each symbol in turn.
         low = Signal(2 * self.symbol_count)
         turn = Signal(range(2 * self.symbol_count))
-        turn_is_low = Signal()
-        m.d.comb += turn_is_low.eq(low.bit_select(turn, 1))
+        looked = Signal(range(2 * self.symbol_count))  # In the cycle before.
+        looked_is_low = Signal()
+        m.d.sync += [looked.eq(turn), looked_is_low.eq(0)]
         with m.If(self.quote_stb):
             for i in range(2 * self.symbol_count):
                 with m.If((self.quote_index == i // 2) & (self.quote_is_buy == i % 2)):
@@ -235,15 +236,15 @@ class Background(wiring.Component):
                     told = self.o.payload
                     with m.If(taken & ~told.asks & (told.reason == StaleReason.NONE)):
                         m.d.sync += self.blocked.eq(0)
-                with m.Elif(turn_is_low & ~wants_live):
+                with m.Elif(looked_is_low & ~wants_live):
                     m.d.sync += [
-                        self.is_buy.eq(turn[0]),
-                        self.symbol_index.eq(turn[1:]),
+                        self.is_buy.eq(looked[0]),
+                        self.symbol_index.eq(looked[1:]),
                         self.purge.eq(0),
                     ]
                     m.next = "Start a scan"
                 with m.Else():
-                    m.d.sync += turn.eq(turn + 1)
+                    m.d.sync += [turn.eq(turn + 1), looked_is_low.eq(low.bit_select(turn, 1))]
             with m.State("Wait for operations under way"):
                 m.d.sync += drain.eq(drain - 1)
                 with m.If(drain == 0):
@@ -265,7 +266,7 @@ class Background(wiring.Component):
                     m.d.sync += self.is_buy.eq(1)
                     m.next = "Hand over"
                 with m.Elif(self.settled_stb):
-                    m.d.sync += [self.purge.eq(0), turn.eq(turn + 1)]
+                    m.d.sync += self.purge.eq(0)
                     m.next = "Look for a low side"
         return m
 

@@ -300,10 +300,8 @@ class Levels(wiring.Component):
             """
             sides = []
             for side, value, is_s5 in zip(("ask", "bid"), (ask, bid), theirs, strict=True):
-                value = Value.cast(value)
-                kept = Signal(len(value), name=f"s3_{side}_{name}", attrs={"keep": True})
-                m.d.comb += kept.eq(Mux(is_s5, Value.cast(last), value))
-                sides.append(kept)
+                chosen = Mux(is_s5, Value.cast(last), Value.cast(value))
+                sides.append(_kept(m, f"s3_{side}_{name}", chosen))
             return Mux(is_buy, sides[1], sides[0])
 
         # Flags are known later than the side.
@@ -318,12 +316,8 @@ class Levels(wiring.Component):
             bid_flags = _compare(m, f"s3_bid_{i}", bid, asked.price, bids)
             own_in_s5 = own_theirs & s5.slots[i]
             for name in self._flags.members:
-                of_ask = Signal(name=f"s3_ask_{name}_{i}", attrs={"keep": True})
-                of_bid = Signal(name=f"s3_bid_{name}_{i}", attrs={"keep": True})
-                m.d.comb += [
-                    of_ask.eq(ask_flags[name] & ~is_buy),
-                    of_bid.eq(bid_flags[name] & is_buy),
-                ]
+                of_ask = _kept(m, f"s3_ask_{name}_{i}", ask_flags[name] & ~is_buy)
+                of_bid = _kept(m, f"s3_bid_{name}_{i}", bid_flags[name] & is_buy)
                 flag = Mux(own_in_s5, s5_flags[name], of_ask | of_bid)
                 m.d.sync += s4_flags[name][i].eq(flag)
         ask_row, bid_row = s3_rows
@@ -518,15 +512,31 @@ class Levels(wiring.Component):
             new.level.price.eq(Mux(new.dies, 0, effect.price)),
             new.level.quantity.eq(total[1:33]),
             new.level.orders.eq((known.orders + orders)[:COUNT_BITS]),
-            new.overflow.eq(found & effect.adds & total[33]),
-            new.tally.used.eq((tally.used + (insert & ~full) - new.dies)[: len(tally.used)]),
+            # A level that is not there is zero, and has room.
+            new.overflow.eq(effect.adds & total[33]),
         ]
+        # What becomes of the row is known late, and selects among sums.
+        tally_sums = (
+            ("used_more", tally.used + 1),
+            ("used_less", tally.used - 1),
+            ("beyond_pushed", tally.beyond + pushed),
+            ("beyond_changed", tally.beyond + orders),
+        )
+        used_more, used_less, beyond_pushed, beyond_changed = (
+            _kept(m, f"{name}_{which}", value[:-1]) for which, value in tally_sums
+        )
+        with m.If(insert & ~full):
+            m.d.comb += new.tally.used.eq(used_more)
+        with m.Elif(new.dies):
+            m.d.comb += new.tally.used.eq(used_less)
+        with m.Else():
+            m.d.comb += new.tally.used.eq(tally.used)
         with m.If(found):
             m.d.comb += new.tally.beyond.eq(tally.beyond)
         with m.Elif(insert):
-            m.d.comb += new.tally.beyond.eq(tally.beyond + pushed)
+            m.d.comb += new.tally.beyond.eq(beyond_pushed)
         with m.Else():
-            m.d.comb += new.tally.beyond.eq(tally.beyond + orders)
+            m.d.comb += new.tally.beyond.eq(beyond_changed)
         new_rank = sum(flags.ahead[i] for i in range(count))
         for i in range(count):
             rank = tally.ranks[i]
@@ -559,9 +569,9 @@ def _compare(m, name, slot, price, is_buy):
     They are kept as they are: mixed into what selects among them they would be slower.
     """
     price_equal = _equal(m, f"{name}_equal", slot.level.price, price)
-    price_below = Signal(name=f"{name}_below", attrs={"keep": True})
     # Below, or of a buy not above: the bit before decides where prices are equal.
-    m.d.comb += price_below.eq(Cat(~is_buy, slot.level.price) < Cat(Const(1, 1), price))
+    below = Cat(~is_buy, slot.level.price) < Cat(Const(1, 1), price)
+    price_below = _kept(m, f"{name}_below", below)
     equal = slot.live & price_equal
     ahead = price_below ^ is_buy
     return {
@@ -572,20 +582,25 @@ def _compare(m, name, slot, price, is_buy):
     }
 
 
+def _kept(m, name, value):
+    """Return a value that the tools leave as it is, instead of mixing it with what uses it."""
+    kept = Signal(len(value), name=name, attrs={"keep": True})
+    m.d.comb += kept.eq(value)
+    return kept
+
+
 def _equal(m, name, a, b):
     """Return whether two values are equal, by as few levels of look-up tables as can be.
 
-    Each table is kept: where they believe that there is time, the tools make twice the levels of
-    it.
+    Each is kept: where they believe that there is time, the tools make twice the levels of it.
     """
     bits = [one == other for one, other in zip(Value.cast(a), Value.cast(b), strict=True)]
     inputs = 2
     while len(bits) > 1:
         groups = []
         for i in range(0, len(bits), inputs):
-            group = Signal(name=f"{name}_{len(bits)}_{i // inputs}", attrs={"keep": True})
-            m.d.comb += group.eq(Cat(bits[i : i + inputs]).all())
-            groups.append(group)
+            every = Cat(bits[i : i + inputs]).all()
+            groups.append(_kept(m, f"{name}_{len(bits)}_{i // inputs}", every))
         bits, inputs = groups, 4
     (found,) = bits
     return found
