@@ -36,7 +36,7 @@ def test_client_that_is_killed_loses_no_answer(start, tmp_path):
     port, path = start().port(), tmp_path / "answers"
     command = [sys.executable, "-m", "tests.venue.trading", str(port), str(path)]
     for most in some_counts(3):
-        client = subprocess.Popen(command, cwd=REPOSITORY)
+        client = subprocess.Popen([*command, str(most)], cwd=REPOSITORY)
         try:
             deadline = time.monotonic() + WAIT_S
             while not path.exists() or len(split(path.read_bytes())[0]) < most:

@@ -1,11 +1,13 @@
 """A client that trades against itself and hears every answer, however often its session is cut.
 
-As a process, ``python -m tests.venue.trading PORT FILE``, it keeps its answers in a file, goes on
-from what it finds there, and ends when all have come.
+As a process, ``python -m tests.venue.trading PORT FILE [COUNT]``, it keeps its answers in a file,
+goes on from what it finds there, and ends when all have come. From so many answers on it is slow,
+so that there is time to kill it.
 """
 
 import asyncio
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -20,6 +22,8 @@ AGAIN = 50
 AHEAD = 300
 """Orders that wait for their answers, at most."""
 LOGOUT = b"\0\1O"
+SLOW_S = 0.02
+"""Seconds that a slow process takes for an answer."""
 
 
 class Trading:
@@ -94,11 +98,17 @@ def kept(path: Path) -> list[bytes]:
 
 def main() -> None:
     port, path = int(sys.argv[1]), Path(sys.argv[2])
+    slow_from = int(sys.argv[3]) if len(sys.argv) > 3 else ANSWERS
     answers = kept(path)
+    count = len(answers)
     with path.open("ab", buffering=0) as file:
 
         def keep(packet: bytes) -> None:
+            nonlocal count
             file.write(len(packet).to_bytes(2, "big") + packet)
+            count += 1
+            if count > slow_from:
+                time.sleep(SLOW_S)
 
         run(Trading(answers, keep).live(port, ANSWERS, cut=lambda: None))
 
