@@ -100,7 +100,8 @@ longer one: the first bytes are there, and no ITCH message is that long.
 class OperationKind(enum.Enum, shape=5):
     """What an ITCH message asks of the book, or tells beside it.
 
-    Bit 4 is set in what the book carries out, and bit 3 as well in notices.
+    ``CARRIED_OUT`` is the bit that is set in what the book carries out; notices have ``NOTICE`` set
+    as well.
     """
 
     NONE = 0
@@ -127,6 +128,9 @@ class OperationKind(enum.Enum, shape=5):
     GAP = 26
     """No messages but notices: see :class:`NoticeKind`."""
 
+
+CARRIED_OUT, NOTICE = 4, 3
+"""Bits of an :class:`OperationKind`."""
 
 HINT = data.StructLayout({"stock_locate": 16, "order_reference": 64, "new_reference": 64})
 """What every message about an order has in one place, known one cycle before its operation: the

@@ -257,8 +257,8 @@ class AtLineRate(Front):
 
         # The levels want some time before a commit. It is put in an empty queue alone.
         since = Signal(range(Levels.BEFORE_COMMIT + 1), init=Levels.BEFORE_COMMIT)
-        issued = names["s1_valid"]
-        with m.If(issued):
+        works = names["s1_valid"]  # The first half of a task, or the second.
+        with m.If(works):
             m.d.sync += since.eq(1)
         with m.Elif(since != Levels.BEFORE_COMMIT):
             m.d.sync += since.eq(since + 1)
@@ -267,10 +267,10 @@ class AtLineRate(Front):
         waits, *others = (
             (place < count) & slot.data.is_commit for place, slot in enumerate(self.slots[1:])
         )
-        alone = names["free"] & ~issued & (since >= Levels.BEFORE_COMMIT - 1)
+        alone = names["free"] & ~works & (since >= Levels.BEFORE_COMMIT - 1)
         claim(m, "commit_is_next", ~waits | alone)
         claim(m, "no_commit_behind", ~Cat(others).any())
-        claim(m, "none_issued_when_free", ~(names["free"] & issued))
+        claim(m, "none_issued_when_free", ~(names["free"] & works))
         claim(m, "since_begins_with_one", since != 0)
         return m
 

@@ -336,8 +336,6 @@ class Levels(wiring.Component):
             s4_row.eq(own),
             s4_places.eq(own_places),
             s4_other.eq(other),
-        ]
-        m.d.sync += [
             s4_effect.eq(_effect(asked.live, asked.price, asked.take, asked.order, asked.shares)),
             s4_take.eq(asked.take),
             s4_order.eq(asked.order),
