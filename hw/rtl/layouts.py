@@ -100,8 +100,8 @@ longer one: the first bytes are there, and no ITCH message is that long.
 class OperationKind(enum.Enum, shape=5):
     """What an ITCH message asks of the book, or tells beside it.
 
-    ``CARRIED_OUT`` is the bit that is set in what the book carries out; notices have ``NOTICE`` set
-    as well.
+    ``CARRIED_OUT_BIT`` is the bit that is set in what the book carries out; notices have
+    ``NOTICE_BIT`` set as well.
     """
 
     NONE = 0
@@ -129,7 +129,7 @@ class OperationKind(enum.Enum, shape=5):
     """No messages but notices: see :class:`NoticeKind`."""
 
 
-CARRIED_OUT, NOTICE = 4, 3
+CARRIED_OUT_BIT, NOTICE_BIT = 4, 3
 """Bits of an :class:`OperationKind`."""
 
 HINT = data.StructLayout({"stock_locate": 16, "order_reference": 64, "new_reference": 64})

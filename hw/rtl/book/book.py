@@ -13,7 +13,7 @@ from hw.rtl.book.orders import OrderMap
 from hw.rtl.book.requests import REASON_BITS, RequestKind
 from hw.rtl.book.stale import StaleFlags
 from hw.rtl.book.tasks import TRACE, event, repair, task
-from hw.rtl.layouts import CARRIED_OUT, HINT, NOTICE, OPERATION, OperationKind
+from hw.rtl.layouts import CARRIED_OUT_BIT, HINT, NOTICE_BIT, OPERATION, OperationKind
 from hw.rtl.params import CardParams
 from protocol.reasons import StaleReason
 
@@ -335,8 +335,8 @@ class Book(wiring.Component):
         wanted = Signal()
         concerned = Signal()
         kinds = {kind: came.kind == kind for kind in OperationKind}
-        is_task = came.kind.as_value()[CARRIED_OUT]
-        is_notice = is_task & came.kind.as_value()[NOTICE]
+        is_task = came.kind.as_value()[CARRIED_OUT_BIT]
+        is_notice = is_task & came.kind.as_value()[NOTICE_BIT]
         is_reduce = (
             kinds[OperationKind.EXECUTE]
             | kinds[OperationKind.EXECUTE_WITH_PRICE]
