@@ -228,9 +228,12 @@ class Bench:
         return {
             "symbol_index": asked.symbol_index,
             "is_buy": is_buy,
-            **after,
+            "bid": after["bid"],
+            "ask": after["ask"],
+            "exact": int(all(after["exact"])),
             "low": int(sides[is_buy].low),
             "changed": int(self.before != after),
+            "exact_changed": int(self.before["exact"] != after["exact"]),
             "overflow": int(overflow),
         }
 
@@ -239,8 +242,7 @@ class Bench:
         return {
             "bid": sides[1].shown,
             "ask": sides[0].shown,
-            "bid_exact": int(sides[1].exact),
-            "ask_exact": int(sides[0].exact),
+            "exact": [side.exact for side in sides],
         }
 
     async def drain(self):

@@ -92,7 +92,7 @@ class Book(wiring.Component):
     overflow_stb : ``Out(1)``
         High a cycle after an operation was lost because the queue was full.
     stale : ``Out(data.ArrayLayout(REASON_BITS, symbol_count))``
-        Each symbol's reason that stays.
+        Each symbol's reason that stays, from 2 cycles after the event that has it.
     stash_used_max : ``Out``
         Most orders that were ever in the order map's stash.
 
@@ -160,7 +160,7 @@ class Book(wiring.Component):
         m.d.comb += [
             self.stash_used_max.eq(orders.stash_used_max),
             self.stale.eq(flags.stale),
-            flags.lost_stb.eq(self.overflow_stb),
+            flags.gap_stb.eq(self.overflow_stb),
         ]
         with m.If(orders.i.ready & levels.ready):
             m.d.sync += self.ready.eq(1)
@@ -313,12 +313,12 @@ class Book(wiring.Component):
         with m.Elif(shift.commit):
             m.d.sync += all_met.eq(0)
 
-        # Stage 5: the levels are at work, and the symbol's flag is looked up.
+        # Stage 5: the levels are at work. The symbol's flag is known in time.
         s5_found = held(found.shape(), "s5_found")
         s6_found = held(found.shape(), "s6_found")
         m.d.sync += [s5_found.eq(found), s6_found.eq(s5_found)]
         m.d.comb += [
-            flags.index.eq(notes[self.LATENCY - 1].symbol_index),
+            flags.index.eq(notes[self.LATENCY - StaleFlags.LATENCY].symbol_index),
             flags.other_index.eq(s5_found.order_symbol_index),
         ]
 
@@ -479,14 +479,14 @@ class Book(wiring.Component):
                 tells & note.is_live & ~note.asks & ~voided & (note.reason == StaleReason.NONE)
             ),
             # A repair empties asks, then bids: there is one event for both. What it puts in is told
-            # when it goes live.
+            # when it goes live. A refill shows the level that was shown, unless none was known.
             self.o.valid.eq(
                 tells
                 & (
                     (note.is_request & (note.trace.kind != OperationKind.NONE))
                     | note.is_clear
                     | note.is_live
-                    | (~background.purge & note.is_commit & (quote.changed | quote.overflow))
+                    | (~background.purge & note.is_commit & (quote.exact_changed | quote.overflow))
                 )
             ),
             # Repairs and refills are no operations.
@@ -518,7 +518,7 @@ class Book(wiring.Component):
             m.d.comb += found_now.eq(StaleReason.LEVEL_OVERFLOW)
         with m.If((flags.known != StaleReason.NONE) & ~goes_live):
             m.d.comb += out.stale_reason.eq(flags.known)
-        with m.Elif((found_now == StaleReason.NONE) & ~(quote.bid_exact & quote.ask_exact)):
+        with m.Elif((found_now == StaleReason.NONE) & ~quote.exact):
             m.d.comb += out.stale_reason.eq(StaleReason.LEVEL_OVERFLOW)  # It does not stay.
         with m.Else():
             m.d.comb += out.stale_reason.eq(found_now)

@@ -1,14 +1,11 @@
 """The best price levels of every symbol, a row a side, and the best bid and offer."""
 
-from functools import reduce
-from operator import or_
-
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from hw.rtl.book import check_power_of_two
+from hw.rtl.book import check_power_of_two, wires
 
 COUNT_BITS = 16
 ORDER_COUNT_MAX = 1 << (COUNT_BITS - 1)
@@ -55,9 +52,10 @@ def change(symbol_count: int) -> data.StructLayout:
 def quote(symbol_count: int) -> data.StructLayout:
     """A symbol's best bid and offer after a change.
 
-    A side is ``exact`` unless orders are known to be there of which no price is. ``changed`` is set
-    when anything of these four is not as before, ``overflow`` when a sum did not fit. The side that
-    the change named, ``is_buy``, is ``low`` when half of its row or less is in use while orders are
+    A side is exact unless orders are known to be there of which no price is; ``exact`` is set when
+    both are. ``exact_changed`` is set when a side became exact or no longer is, ``changed`` then
+    and when a best level is not as before, ``overflow`` when a sum did not fit. The side that the
+    change named, ``is_buy``, is ``low`` when half of its row or less is in use while orders are
     beyond it.
     """
     return data.StructLayout(
@@ -66,10 +64,10 @@ def quote(symbol_count: int) -> data.StructLayout:
             "is_buy": 1,
             "bid": LEVEL,
             "ask": LEVEL,
-            "bid_exact": 1,
-            "ask_exact": 1,
+            "exact": 1,
             "low": 1,
             "changed": 1,
+            "exact_changed": 1,
             "overflow": 1,
         }
     )
@@ -301,7 +299,7 @@ class Levels(wiring.Component):
             sides = []
             for side, value, is_s5 in zip(("ask", "bid"), (ask, bid), theirs, strict=True):
                 chosen = Mux(is_s5, Value.cast(last), Value.cast(value))
-                sides.append(_kept(m, f"s3_{side}_{name}", chosen))
+                sides.append(wires.kept(m, f"s3_{side}_{name}", chosen))
             return Mux(is_buy, sides[1], sides[0])
 
         # Flags are known later than the side.
@@ -316,8 +314,8 @@ class Levels(wiring.Component):
             bid_flags = _compare(m, f"s3_bid_{i}", bid, asked.price, bids)
             own_in_s5 = own_theirs & s5.slots[i]
             for name in self._flags.members:
-                of_ask = _kept(m, f"s3_ask_{name}_{i}", ask_flags[name] & ~is_buy)
-                of_bid = _kept(m, f"s3_bid_{name}_{i}", bid_flags[name] & is_buy)
+                of_ask = wires.kept(m, f"s3_ask_{name}_{i}", ask_flags[name] & ~is_buy)
+                of_bid = wires.kept(m, f"s3_bid_{name}_{i}", bid_flags[name] & is_buy)
                 flag = Mux(own_in_s5, s5_flags[name], of_ask | of_bid)
                 m.d.sync += s4_flags[name][i].eq(flag)
         ask_row, bid_row = s3_rows
@@ -347,11 +345,16 @@ class Levels(wiring.Component):
         s5_best = Signal(LEVEL)
         s5_other = held(self._top, "s5_other")
         s5_before = held(self._top, "s5_before")
-        s5_overflow = held(1, "s5_overflow")
+        s5_adds = held(1, "s5_adds")
+        s5_carry = held(1, "s5_carry")
+        s5_committed_overflow = held(1, "s5_committed_overflow")
         committed_overflow = held(1, "committed_overflow")
-        new = self._update(m, "row", s4_levels, s4_flags, s4_places, s4_row.tally, s4_effect)
+        tally = data.View(
+            self._tally, Mux(s4_commit, refill_tally.as_value(), s4_row.tally.as_value())
+        )
+        new = self._update(m, "row", s4_levels, s4_flags, s4_places, tally, s4_effect)
         # The level that is the best one when the best one leaves, or that is the best one now.
-        after_best = _select(s4_places.next, s4_levels)
+        after_best = wires.select(s4_places.next, s4_levels)
         at_best = ~s4_flags.ahead.any()
         m.d.sync += [s5_valid.eq(s4_valid), s5_commit.eq(s4_valid & s4_commit)]
         with m.If(s4_valid):
@@ -361,7 +364,7 @@ class Levels(wiring.Component):
                 s5.slots.eq(new.slots),
                 s5.slot.level.eq(new.level),
                 s5.slot.live.eq(new.stays),
-                s5.tally.eq(Mux(s4_commit, refill_tally.as_value(), new.tally.as_value())),
+                s5.tally.eq(new.tally),
                 s5_best_is_new.eq(at_best & new.stays),
                 s5_best.eq(
                     Mux(
@@ -371,12 +374,16 @@ class Levels(wiring.Component):
                     )
                 ),
                 s5_other.eq(s4_other),
-                s5_overflow.eq(new.overflow | (s4_refresh & committed_overflow)),
+                s5_adds.eq(s4_effect.adds),
+                s5_carry.eq(new.carry),
+                s5_committed_overflow.eq(s4_refresh & committed_overflow),
             ]
             with m.If(~s4_chained):
                 m.d.sync += s5_before.eq(s4_row.top)
             with m.If(s4_commit):
-                m.d.sync += [s5.slots.eq(0), committed_overflow.eq(refill_overflow)]
+                m.d.sync += s5.slots.eq(0)
+        with m.If(s5_commit):
+            m.d.sync += committed_overflow.eq(refill_overflow)
         refill_row = (refill_slots, refill_tally, refill_overflow)
         refill = held(data.StructLayout({"is_buy": 1, "effect": _EFFECT}), "s5_refill")
         refill_valid = Signal(name="s5_refill_valid")
@@ -391,25 +398,28 @@ class Levels(wiring.Component):
 
         # Stage 5: the row is written, and the best levels go out.
         out = self.o.payload
+        s5_beyond = wires.any_of(m, "s5_beyond", s5.tally.beyond)
         # Both are compared: which of them counts is not waited for.
         best_same = Mux(
             s5_best_is_new,
-            _equal(m, "s5_new_is_before", s5.slot.level, s5_before.best),
-            _equal(m, "s5_best_is_before", s5_best, s5_before.best),
+            wires.equal(m, "s5_new_is_before", s5.slot.level, s5_before.best),
+            wires.equal(m, "s5_best_is_before", s5_best, s5_before.best),
         )
         m.d.comb += [
             s5_top.best.eq(Mux(s5_best_is_new, s5.slot.level.as_value(), s5_best.as_value())),
-            s5_top.exact.eq((s5.tally.used != 0) | (s5.tally.beyond == 0)),
+            s5_top.exact.eq(s5.tally.used.any() | ~s5_beyond),
             self.o.valid.eq(s5_valid),
             out.symbol_index.eq(s5.symbol_index),
             out.is_buy.eq(s5.is_buy),
-            out.low.eq((s5.tally.used <= count // 2) & s5.tally.beyond.any()),
-            out.changed.eq(~best_same | (s5_top.exact != s5_before.exact)),
-            out.overflow.eq(s5_overflow),
+            out.low.eq((s5.tally.used <= count // 2) & s5_beyond),
+            out.exact.eq(s5_top.exact & s5_other.exact),
+            out.exact_changed.eq(s5_top.exact != s5_before.exact),
+            out.changed.eq(~best_same | out.exact_changed),
+            out.overflow.eq((s5_adds & s5_carry) | s5_committed_overflow),
         ]
         for which, top_is_own in (("ask", ~s5.is_buy), ("bid", s5.is_buy)):
-            top = data.View(self._top, Mux(top_is_own, s5_top.as_value(), s5_other.as_value()))
-            m.d.comb += [out[which].eq(top.best), out[f"{which}_exact"].eq(top.exact)]
+            best = Mux(top_is_own, s5_top.best.as_value(), s5_other.best.as_value())
+            m.d.comb += out[which].eq(best)
         return m
 
     def _refill(self, m, s5_valid, s5, row, clear):
@@ -431,6 +441,8 @@ class Levels(wiring.Component):
         s6_places = held(self._places, "s6_places")
         s7_slot = held(_SLOT, "s7_slot")
         s7_slots = Signal(count, name="refill_s7_slots")
+        s7_adds = Signal(name="refill_s7_adds")
+        s7_carry = held(1, "s7_carry")
         m.d.sync += [
             s6_valid.eq(s5_valid),
             s6_effect.eq(s5.effect),
@@ -449,9 +461,13 @@ class Levels(wiring.Component):
             s7_slot.level.eq(new.level),
             s7_slot.live.eq(new.stays),
             s7_slots.eq(new.slots & s6_valid.replicate(count)),
+            s7_adds.eq(s6_effect.adds & s6_valid),
+            s7_carry.eq(new.carry),
         ]
         with m.If(s6_valid):
-            m.d.sync += [tally.eq(new.tally), overflow.eq(overflow | new.overflow)]
+            m.d.sync += tally.eq(new.tally)
+        with m.If(s7_adds & s7_carry):
+            m.d.sync += overflow.eq(1)
         for i in range(count):
             with m.If(s7_slots[i]):
                 m.d.sync += slots[i].eq(s7_slot)
@@ -473,7 +489,8 @@ class Levels(wiring.Component):
         """Return what a change does to a row.
 
         That is one level and where it goes, what is known of the row then, whether the level is
-        one of the row then or ``dies`` by it, and whether the sum did not fit.
+        one of the row then or ``dies`` by it, and the ``carry`` of its sum: one that was added to
+        does not fit.
         """
         count = self.level_count
         new = Signal(
@@ -484,7 +501,7 @@ class Levels(wiring.Component):
                     "tally": self._tally,
                     "stays": 1,
                     "dies": 1,
-                    "overflow": 1,
+                    "carry": 1,
                 }
             ),
             name=f"{name}_new",
@@ -495,12 +512,12 @@ class Levels(wiring.Component):
         # A level that is there already, or zero; price is the one that is asked for. The addition
         # has a carry in, so that it subtracts as well; never below zero, since what leaves a level
         # came to it before.
-        known = data.View(LEVEL, _select(flags.equal, levels))
+        known = data.View(LEVEL, wires.select(flags.equal, levels))
         total = Cat(1, known.quantity) + Cat(effect.take, effect.addend)
         # One order more or less, or none.
         orders = Cat(effect.order, (effect.order & effect.take).replicate(COUNT_BITS - 1))
         # The level that is pushed out; while the row has room its slot is empty.
-        pushed = data.View(LEVEL, _select(places.target, levels)).orders
+        pushed = data.View(LEVEL, wires.select(places.target, levels)).orders
         m.d.comb += [
             found.eq(flags.equal.any()),
             new.dies.eq(effect.take & effect.order & flags.single.any()),
@@ -511,7 +528,7 @@ class Levels(wiring.Component):
             new.level.quantity.eq(total[1:33]),
             new.level.orders.eq((known.orders + orders)[:COUNT_BITS]),
             # A level that is not there is zero, and has room.
-            new.overflow.eq(effect.adds & total[33]),
+            new.carry.eq(total[33]),
         ]
         # What becomes of the row is known late, and selects among sums.
         tally_sums = (
@@ -521,7 +538,7 @@ class Levels(wiring.Component):
             ("beyond_changed", tally.beyond + orders),
         )
         used_more, used_less, beyond_pushed, beyond_changed = (
-            _kept(m, f"{name}_{which}", value[:-1]) for which, value in tally_sums
+            wires.kept(m, f"{name}_{which}", value[:-1]) for which, value in tally_sums
         )
         with m.If(insert & ~full):
             m.d.comb += new.tally.used.eq(used_more)
@@ -529,24 +546,25 @@ class Levels(wiring.Component):
             m.d.comb += new.tally.used.eq(used_less)
         with m.Else():
             m.d.comb += new.tally.used.eq(tally.used)
-        with m.If(found):
-            m.d.comb += new.tally.beyond.eq(tally.beyond)
-        with m.Elif(insert):
+        with m.If(insert):
             m.d.comb += new.tally.beyond.eq(beyond_pushed)
+        with m.Elif(found):
+            m.d.comb += new.tally.beyond.eq(tally.beyond)
         with m.Else():
             m.d.comb += new.tally.beyond.eq(beyond_changed)
         new_rank = sum(flags.ahead[i] for i in range(count))
         for i in range(count):
+            # Both ways in which ranks change are there before it is known that one of them does.
             rank = tally.ranks[i]
-            m.d.comb += new.slots[i].eq(flags.equal[i] | (insert & places.target[i]))
-            with m.If(insert & places.target[i]):
-                m.d.comb += new.tally.ranks[i].eq(new_rank[: len(rank)])
-            with m.Elif(new.dies & flags.equal[i]):
-                m.d.comb += new.tally.ranks[i].eq(count - 1)
-            with m.Elif((insert | new.dies) & ~flags.ahead[i]):
-                m.d.comb += new.tally.ranks[i].eq(Mux(effect.take, rank - 1, rank + 1))
-            with m.Else():
-                m.d.comb += new.tally.ranks[i].eq(rank)
+            is_ahead = flags.ahead[i]
+            comes = Mux(places.target[i], new_rank[: len(rank)], Mux(is_ahead, rank, rank + 1))
+            leaves = Mux(flags.equal[i], count - 1, Mux(is_ahead, rank, rank - 1))
+            m.d.comb += [
+                new.slots[i].eq(flags.equal[i] | (insert & places.target[i])),
+                new.tally.ranks[i].eq(
+                    Mux(insert | new.dies, Mux(effect.take, leaves, comes), rank)
+                ),
+            ]
         return new
 
 
@@ -566,50 +584,16 @@ def _compare(m, name, slot, price, is_buy):
 
     They are kept as they are: mixed into what selects among them they would be slower.
     """
-    price_equal = _equal(m, f"{name}_equal", slot.level.price, price)
+    price_equal = wires.equal(m, f"{name}_equal", slot.level.price, price)
+    alone = wires.kept(m, f"{name}_alone", slot.live & (slot.level.orders == 1))
     # Below, or of a buy not above: the bit before decides where prices are equal.
     below = Cat(~is_buy, slot.level.price) < Cat(Const(1, 1), price)
-    price_below = _kept(m, f"{name}_below", below)
+    price_below = wires.kept(m, f"{name}_below", below)
     equal = slot.live & price_equal
     ahead = price_below ^ is_buy
     return {
         "equal": equal,
         "ahead": slot.live & ahead,
         "behind": slot.live & ~ahead,
-        "single": equal & (slot.level.orders == 1),
+        "single": price_equal & alone,
     }
-
-
-def _kept(m, name, value):
-    """Return a value that the tools leave as it is, instead of mixing it with what uses it."""
-    kept = Signal(len(value), name=name, attrs={"keep": True})
-    m.d.comb += kept.eq(value)
-    return kept
-
-
-def _equal(m, name, a, b):
-    """Return whether two values are equal, by as few levels of look-up tables as can be.
-
-    Each is kept: where they believe that there is time, the tools make twice the levels of it.
-    """
-    bits = [one == other for one, other in zip(Value.cast(a), Value.cast(b), strict=True)]
-    inputs = 2
-    while len(bits) > 1:
-        groups = []
-        for i in range(0, len(bits), inputs):
-            every = Cat(bits[i : i + inputs]).all()
-            groups.append(_kept(m, f"{name}_{len(bits)}_{i // inputs}", every))
-        bits, inputs = groups, 4
-    (found,) = bits
-    return found
-
-
-def _select(one_hot, values):
-    """Return the value of the set bit, zero where none is set."""
-    return reduce(
-        or_,
-        (
-            Mux(bit, value.as_value() if isinstance(value, data.View) else value, 0)
-            for bit, value in zip(one_hot, values, strict=True)
-        ),
-    )
