@@ -75,7 +75,7 @@ class Background(wiring.Component):
     """
 
     QUIET_CYCLES = 16
-    """More than an operation takes from its hint to its event."""
+    """More than an operation takes from its hint to its event; a power of two."""
 
     def __init__(self, symbol_count: int, hash_bits: int):
         check_power_of_two("symbol_count", symbol_count, 2, SYMBOL_COUNT_MAX)
@@ -157,15 +157,19 @@ class Background(wiring.Component):
         offered = Signal()
         taken = Signal()
         m.d.sync += [self.o.payload.eq(out), offered.eq(offers & ~taken)]
+        # The answer grants what was asked for, and is no other when it is taken.
+        grants = Signal()
+        granted = Signal()
+        m.d.sync += granted.eq(grants & ~taken)
         # Nothing has come for a while, and nothing comes now.
         calm = Signal(range(self.QUIET_CYCLES + 1))
         quiet = Signal()
         moved = Signal()
         m.d.sync += moved.eq(taken)
-        m.d.comb += quiet.eq((calm == self.QUIET_CYCLES) & ~self.busy)
+        m.d.comb += quiet.eq(calm[-1] & ~self.busy)
         with m.If(self.busy | moved):
             m.d.sync += calm.eq(0)
-        with m.Elif(calm != self.QUIET_CYCLES):
+        with m.Elif(~calm[-1]):
             m.d.sync += calm.eq(calm + 1)
         # The first order that was refused is why the symbol cannot go live.
         refused = Signal(REASON_BITS)
@@ -217,6 +221,8 @@ class Background(wiring.Component):
         with m.If(hashed & ~self.purge):
             m.d.comb += self.i_repair.ready.eq(~under_repair | (inserts & taken))
 
+        with m.If(granted & quiet & self.o.ready):
+            m.d.sync += self.blocked.eq(0)
         with m.FSM():
             with m.State("Look for a low side"):
                 # While no operation waits: those before have been taken, those after are not.
@@ -230,12 +236,9 @@ class Background(wiring.Component):
                         drain.eq(drain_cycles),
                     ]
                     m.next = "Wait for operations under way"
-                with m.Elif(wants_live & seen):
+                with m.Elif(seen):
                     m.d.comb += [answers.eq(1), self.i_repair.ready.eq(taken)]
-                    # As it is told.
-                    told = self.o.payload
-                    with m.If(taken & ~told.asks & (told.reason == StaleReason.NONE)):
-                        m.d.sync += self.blocked.eq(0)
+                    m.d.comb += grants.eq(~out.asks & (out.reason == StaleReason.NONE))
                 with m.Elif(looked_is_low & ~wants_live):
                     m.d.sync += [
                         self.is_buy.eq(looked[0]),

@@ -1,21 +1,16 @@
 """Which configured symbol a stock locate stands for: told by the host, or learnt by name."""
 
-from functools import reduce
-from operator import or_
-
 from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.rtl.book import check_power_of_two
+from hw.rtl.book import check_power_of_two, wires
 
 LOCATE_BITS = 16
 NAME_BITS = 64
 SYMBOL_COUNT_MAX = 1 << 12
 CHUNK_BITS = 16
 """Names are compared in parts of this width, which are combined a cycle later."""
-GROUP = 2
-"""Symbols whose matches are combined a cycle ahead."""
 
 
 class Locates(wiring.Component):
@@ -119,25 +114,35 @@ class Locates(wiring.Component):
             with m.If(self.name_stb & (self.name_index == i)):
                 m.d.sync += [name_valid[i].eq(self.name_valid), names[i].eq(self.name_stock)]
             # Already looked up by what is being taught.
-            matches.append(
-                Mux(
-                    taught_here,
-                    taught_is_hinted,
-                    locate_valid[i] & (locates[i] == self.hint_locate),
-                )
-            )
+            is_locate = wires.equal(m, f"locate_{i}_equal", locates[i], self.hint_locate)
+            is_match = Mux(taught_here, taught_is_hinted, locate_valid[i] & is_locate)
+            matches.append(wires.kept(m, f"match_{i}", is_match))
 
-        found = Signal(self.symbol_count)
-        known = Signal(-(-self.symbol_count // GROUP))
+        # Joined ahead of the answer: by two, of which the higher bits of an index are the same, and
+        # the odd ones again by two.
+        matches = Cat(matches)
+        odd = matches[1::2]
+        found_pairs = Signal(-(-len(matches) // 2))
+        found_odd = Signal(-(-len(odd) // 2))
+        known = Signal(len(found_pairs))
         with m.If(self.hint_stb):
-            m.d.sync += found.eq(Cat(matches))
-            for group, _ in enumerate(known):
-                members = symbols[group * GROUP : (group + 1) * GROUP]
-                hits = (matches[i] & ~self.blocked[i] for i in members)
-                m.d.sync += known[group].eq(reduce(or_, hits))
+            for found, every in (
+                (found_pairs, matches),
+                (found_odd, odd),
+                (known, matches & ~self.blocked),
+            ):
+                for i in range(len(found)):
+                    m.d.sync += found[i].eq(every[2 * i : 2 * i + 2].any())
+        higher = (
+            Cat(is_found for i, is_found in enumerate(found_pairs) if i >> bit & 1)
+            for bit in range(len(self.index) - 1)
+        )
+        bits = [found_odd, *higher]
         m.d.comb += [
-            self.index.eq(reduce(or_, (Mux(found[i], i, 0) for i in symbols))),
+            self.index.eq(
+                Cat(wires.any_of(m, f"index_{bit}", found) for bit, found in enumerate(bits))
+            ),
             self.known.eq(known.any()),
-            self.unknown.eq(~found.any()),
+            self.unknown.eq(~found_pairs.any()),
         ]
         return m

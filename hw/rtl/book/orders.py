@@ -1,13 +1,10 @@
 """The order map: what the book remembers of every live order, found by its reference."""
 
-from functools import reduce
-from operator import or_
-
 from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.rtl.book import check_power_of_two
+from hw.rtl.book import check_power_of_two, wires
 from hw.rtl.book import hash as hashing
 from hw.rtl.book.requests import (
     SYMBOL_COUNT_MAX,
@@ -365,10 +362,10 @@ class OrderMap(wiring.Component):
         s2_victim = self._random(m)
         for way in range(WAYS):
             entry = s2_entries[way]
+            asked_for = s2.request.reference
+            is_asked_for = wires.equal(m, f"s2_equal_{way}", entry.reference, asked_for)
             m.d.comb += [
-                s2_found[way].eq(
-                    entry.valid & ~s2_f1_buckets[way] & (entry.reference == s2.request.reference)
-                ),
+                s2_found[way].eq(entry.valid & ~s2_f1_buckets[way] & is_asked_for),
                 s2_matching[way].eq(
                     entry.valid
                     & ~s2.position.in_stash
@@ -416,7 +413,7 @@ class OrderMap(wiring.Component):
                 )
             ),
             s3_victim.eq(s2_victim),
-            s3_occupant.eq(_select(s2_victim, s2_entries)),
+            s3_occupant.eq(wires.select(s2_victim, s2_entries)),
             s3_f1_buckets.eq(s2_f1_buckets),
             s3_f1_slots.eq(s2_f1_slots),
             s3_same_reference.eq(s2_same_reference.any()),
@@ -502,9 +499,8 @@ class OrderMap(wiring.Component):
             is_other = s3_is_other if is_found else s3_is_other_value
             newer = s3_newer if is_found else newer_value
             m.d.comb += s3_other[name].eq(Mux(in_slot, s3_slot_order[name], s3_decided[name]))
-            older = Mux(
-                is_other, s3_other[name], _select(s3_hits, [order[name] for order in s3_orders])
-            )
+            of_ways = wires.select(s3_hits, [order[name] for order in s3_orders])
+            older = Mux(is_other, s3_other[name], of_ways)
             value = Mux(newer, s3_newer_order[name], older)
             if name == "is_buy":
                 side = Mux(s3.request.chained, chain_is_buy, s3.request.is_buy)
@@ -735,17 +731,24 @@ class OrderMap(wiring.Component):
 
         # The scan goes on from its last look, or back to one that has to be made again.
         s1_look = s1_valid & s1.is_look & (s1.epoch == epoch)
+        # Whether that look was dropped is known late.
+        stays = Mux(s4_rewind, s4.position.as_value(), fetch.as_value())
+        goes = Mux(s1_look & ~s4_rewind, fetch_after.as_value(), stays)
         m.d.comb += [
             self.scan.ready.eq(~scanning),
             fetch_after.eq(self._after(m, fetch)),
-            fetch_next.eq(fetch),
+            fetch_next.eq(
+                Mux(
+                    self.busy,
+                    wires.kept(m, "fetch_stays", stays),
+                    wires.kept(m, "fetch_goes", goes),
+                )
+            ),
         ]
         m.d.sync += fetch.eq(fetch_next)
         with m.If(s4_rewind):
-            m.d.comb += fetch_next.eq(s4.position)
             m.d.sync += [epoch.eq(~epoch), fetch_resumed.eq(1)]
         with m.Elif(s1_look & ~self.busy):
-            m.d.comb += fetch_next.eq(fetch_after)
             m.d.sync += fetch_resumed.eq(0)
         # What is taken while none is under way counts for nothing, unless it is one.
         with m.If(~scanning):
@@ -788,12 +791,3 @@ class OrderMap(wiring.Component):
 def _lowest(mask):
     """Return the lowest set bit of a mask alone."""
     return (mask & (~mask + 1))[: len(mask)]
-
-
-def _select(one_hot, values):
-    """Return the value of the set bit, zero where none is set."""
-    chosen = (
-        Mux(bit, value if not isinstance(value, data.View) else value.as_value(), 0)
-        for bit, value in zip(one_hot, values, strict=True)
-    )
-    return reduce(or_, chosen)

@@ -5,7 +5,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from hw.rtl.book import check_power_of_two
+from hw.rtl.book import check_power_of_two, wires
 from hw.rtl.book.hash import REFERENCE_BITS
 
 STASH_COUNT_MAX = 16
@@ -79,7 +79,8 @@ class Stash(wiring.Component):
                     reference.eq(self.write_entry.reference),
                     self.valid[slot].eq(self.write_entry.valid),
                 ]
-            m.d.comb += self.hits[slot].eq(self.valid[slot] & (reference == self.reference))
+            is_equal = wires.equal(m, f"reference_{slot}_equal", reference, self.reference)
+            m.d.comb += self.hits[slot].eq(self.valid[slot] & is_equal)
 
         written = Signal(range(self.stash_count))
         writes = Signal()
