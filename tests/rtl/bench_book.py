@@ -897,3 +897,53 @@ async def touched_symbols_are_not_flagged_for_what_was_cleared(dut):
     expected = [StaleReason.FRAME_BAD] * SYMBOL_COUNT
     expected[2] = StaleReason.NONE
     assert bench.stale() == expected
+
+
+@cocotb.test
+async def order_of_a_repair_is_put_in_once_as_a_refill_ends(dut):
+    rng = random.Random(SEED)
+    bench = Bench(dut, rng, slack=16)
+    await bench.reset()
+    await bench.see_all()
+    reference, scan, orders = 1 << 32, None, 0
+    for _ in range(16):
+        bench.repairs.append({"kind": RepairKind.CLEAR, "symbol_index": 1})
+        while bench.repairs or bench.clears:
+            await bench.tick()
+        # The row runs out of levels, and another one is shown when it is refilled.
+        refills = bench.refills
+        side = [reference + i for i in range(3 * LEVEL_COUNT)]
+        for price, known in enumerate(side):
+            add = {"kind": ADD, "order_reference": known, "price": 90 - price, "shares": 1}
+            await bench.send({**add, "is_buy": 1, "stock_locate": LOCATES[0]})
+        for known in side[:LEVEL_COUNT]:
+            delete = {"kind": DELETE, "order_reference": known}
+            await bench.send({**delete, "stock_locate": LOCATES[0]})
+        await bench.sent()
+        start, last = bench.cycle, orders + 16
+        while bench.refills == refills:
+            ends = scan is not None and bench.cycle > start + scan - 24
+            if ends and not bench.repairs and orders < last and rng.random() < 0.4:
+                orders += 1
+                insert = {"kind": RepairKind.INSERT, "symbol_index": 1, "is_buy": 1}
+                insert |= {"reference": orders, "price": 70, "shares": orders}
+                bench.repairs.append(insert)
+            await bench.tick()
+            assert bench.cycle < start + 4 * ORDER_COUNT, "no refill"
+        scan = bench.cycle - start
+        await bench.drain()
+        bench.repairs.append(
+            {"kind": RepairKind.LIVE, "symbol_index": 1, "reference": bench.highest}
+        )
+        while bench.repairs:
+            await bench.tick()
+            assert bench.cycle < start + 8 * ORDER_COUNT, "no answer"
+        await bench.drain()
+        assert bench.blocked is None
+        for known in side[LEVEL_COUNT:]:
+            delete = {"kind": DELETE, "order_reference": known}
+            await bench.send({**delete, "stock_locate": LOCATES[0]}, 20)
+        await bench.drain()
+        reference += 1 << 20
+    print(f"orders={orders}")
+    assert orders > 32

@@ -82,4 +82,4 @@ def test_book_is_the_golden_book():
         "OPERATIONS": "25000",
         "SEED": str(SEED),
     }
-    assert run(dut, ports, "book", "bench_book", FOLDER, environment) == 17
+    assert run(dut, ports, "book", "bench_book", FOLDER, environment) == 18

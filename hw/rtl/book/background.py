@@ -151,12 +151,14 @@ class Background(wiring.Component):
         answers = Signal()
         inserts = Signal()
         out = Signal(self.o.payload.shape())
-        # What is offered is a cycle old. While it is not taken it stays as it is: an answer is held
+        # What is offered is a cycle old, and stays as it is until it is taken: an answer is held
         # back until all has been calm for longer than that.
-        offers = Signal()
         offered = Signal()
         taken = Signal()
-        m.d.sync += [self.o.payload.eq(out), offered.eq(offers & ~taken)]
+        m.d.sync += [
+            self.o.payload.eq(out),
+            offered.eq((hands_over | inserts | answers) & ~taken),
+        ]
         # The answer grants what was asked for, and is no other when it is taken.
         grants = Signal()
         granted = Signal()
@@ -185,8 +187,7 @@ class Background(wiring.Component):
             self.o_scan.payload.symbol_index.eq(self.symbol_index),
             self.o_scan.payload.is_buy.eq(self.is_buy),
             self.o_scan.payload.purge.eq(self.purge),
-            offers.eq(hands_over | inserts | answers),
-            self.o.valid.eq(offers & offered & (quiet | ~answers)),
+            self.o.valid.eq(offered & (quiet | ~self.o.payload.is_live)),
             taken.eq(self.o.valid & self.o.ready),
             out.known.eq(1),
             out.is_request.eq(inserts),
@@ -261,8 +262,9 @@ class Background(wiring.Component):
             with m.State("Wait for its end"), m.If(self.done_stb):
                 m.next = "Hand over"
             with m.State("Hand over"):
-                m.d.comb += hands_over.eq(1)
-                with m.If(taken):
+                # An order that is already offered goes first.
+                m.d.comb += hands_over.eq(~(offered & self.o.payload.is_request))
+                with m.If(hands_over & taken):
                     m.next = "Wait for the effect"
             with m.State("Wait for the effect"):
                 with m.If(self.settled_stb & self.purge & ~self.is_buy):
